@@ -1,0 +1,12 @@
+//! Bytes and meaning: the mail protocols as machines without sockets.
+//!
+//! This crate cannot do I/O. It has no runtime, no clock, no store and no TLS: a protocol machine is shown
+//! octets and says what it wants next; time, randomness and TLS facts reach it as arguments.
+//!
+//! Floor 0 (`abnf, line, dot, secret, addr, ids, flag, limits, machine`) is shared; on it stand `sasl`, then
+//! `smtp`, `pop3` and `imap`, which never see each other.
+
+pub mod flag;
+pub mod ids;
+pub mod limits;
+pub mod machine;

@@ -1,0 +1,55 @@
+//! Every limit on what comes from outside, each with its reason. Parsers take them from here or as arguments;
+//! `rate` in the server counts what needs counting over time.
+
+use std::time::Duration;
+
+/// Octets of an SMTP command line, CRLF included. RFC 5321 s.4.5.3.1.4 asks for 512; long AUTH lines
+/// (RFC 4954 s.4) need 12,288.
+pub const SMTP_COMMAND: usize = 12_288;
+/// Octets of a POP3 command line. RFC 2449 s.4 asks for 255; AUTH needs more.
+pub const POP3_COMMAND: usize = 12_288;
+/// Octets of a whole IMAP command, collected literals included. RFC 7162 s.4 advises 8 KiB at least.
+pub const IMAP_COMMAND: usize = 64 * 1024;
+/// Octets of an IMAP literal that is collected in memory; a larger one must be streamed (APPEND) or is refused.
+pub const IMAP_COLLECTED_LITERAL: usize = 64 * 1024;
+/// Octets of a message: what SIZE and APPENDLIMIT tell.
+pub const MESSAGE: u64 = 50_000_000;
+/// Recipients of one message. RFC 5321 s.4.5.3.1.8 asks for 100 at least.
+pub const RECIPIENTS: usize = 1_000;
+/// Octets of a local part. RFC 5321 s.4.5.3.1.1.
+pub const LOCAL_PART: usize = 64;
+/// Octets of a domain. RFC 5321 s.4.5.3.1.2, RFC 1035 s.2.3.4.
+pub const DOMAIN: usize = 255;
+/// Octets of a path. RFC 5321 s.4.5.3.1.3.
+pub const PATH: usize = 256;
+/// Unknown or out-of-place commands before the connection is closed: a person types fewer, a scanner more.
+pub const BAD_COMMANDS: u32 = 20;
+/// `Received` headers after which a message is taken to be looping. RFC 5321 s.6.3 asks for 100 at least.
+pub const RECEIVED_HEADERS: usize = 100;
+/// Octets of a keyword. Long enough for every client seen, short enough for the log's rows.
+pub const KEYWORD: usize = 100;
+/// Keywords a mailbox can name: they are one 128-bit set a row.
+pub const KEYWORDS_PER_MAILBOX: usize = 128;
+/// Octets of a mailbox's whole name, in UTF-8.
+pub const MAILBOX_NAME: usize = 1_000;
+/// Levels of a mailbox's name.
+pub const MAILBOX_DEPTH: usize = 32;
+/// How deep SEARCH keys, parenthesised lists and the like may nest: parsing must not use up the stack.
+pub const NESTING: usize = 50;
+/// How deep MIME parts are looked into; what lies deeper is one opaque part.
+pub const MIME_DEPTH: usize = 50;
+/// MIME parts of one message that are described; what follows is left out of the structure.
+pub const MIME_PARTS: usize = 1_000;
+/// Failed logins on one connection before it is closed.
+pub const LOGIN_FAILURES: u32 = 5;
+
+/// An SMTP client that says nothing. RFC 5321 s.4.5.3.2.7.
+pub const SMTP_IDLE: Duration = Duration::from_secs(5 * 60);
+/// An IMAP client that says nothing. RFC 3501 s.5.4: at least 30 minutes.
+pub const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
+/// How often an IDLE client hears from us; FairEmail falls back to polling when it is under 12 minutes.
+pub const IMAP_KEEPALIVE: Duration = Duration::from_secs(20 * 60);
+/// A POP3 client that says nothing. RFC 1939 s.3: at least 10 minutes.
+pub const POP3_IDLE: Duration = Duration::from_secs(10 * 60);
+/// From connection to login (IMAP, POP3, submission).
+pub const LOGIN_WITHIN: Duration = Duration::from_secs(60);
