@@ -1,1 +1,3 @@
-//! The server.
+//! The Penfold server: everything that touches the world. ARCHITECTURE.md is the map.
+
+pub mod flow;

@@ -14,6 +14,8 @@ pub const IMAP_COMMAND: usize = 64 * 1024;
 pub const IMAP_COLLECTED_LITERAL: usize = 64 * 1024;
 /// Octets of a message: what SIZE and APPENDLIMIT tell.
 pub const MESSAGE: u64 = 50_000_000;
+/// Octets of a message's header section. Real ones stay under 64 KiB; filters and FETCH hold it in memory.
+pub const HEADER: usize = 256 * 1024;
 /// Recipients of one message. RFC 5321 s.4.5.3.1.8 asks for 100 at least.
 pub const RECIPIENTS: usize = 1_000;
 /// Octets of a local part. RFC 5321 s.4.5.3.1.1.

@@ -1,0 +1,208 @@
+//! A message's header as octets: which fields stand where, what an edited header looks like, what trace is added.
+//!
+//! Octets are never re-encoded: a field is kept as received or left out whole. RFC 5322 s.2.2, s.3.6; RFC 5321
+//! s.4.4. It must not parse bodies; what the fields mean (addresses, dates) is mail-parser's work.
+
+use memchr::{memchr, memmem};
+use mail_parser::{HeaderName, HeaderValue, MessageParser};
+
+/// Collects a header while its message streams by, so that a large body need not be read again.
+#[derive(Debug, Default)]
+pub struct Catcher {
+    octets: Vec<u8>,
+    done: bool,
+    too_long: bool,
+}
+
+impl Catcher {
+    /// Takes the next octets of the message.
+    pub fn push(&mut self, octets: &[u8]) {
+        if self.done {
+            return;
+        }
+        let from = self.octets.len().saturating_sub(3);
+        self.octets.extend_from_slice(octets);
+        if self.octets.starts_with(b"\r\n") {
+            self.octets.clear();
+            self.done = true;
+        } else if let Some(at) = memmem::find(&self.octets[from..], b"\r\n\r\n") {
+            self.octets.truncate(from + at + 2);
+            self.done = true;
+        } else if self.octets.len() > wire::limits::HEADER {
+            self.done = true;
+            self.too_long = true;
+        }
+    }
+
+    /// The header, or `None` when it was longer than `limits::HEADER`.
+    #[must_use]
+    pub fn finish(self) -> Option<Header> {
+        (!self.too_long).then(|| Header::parse(self.octets))
+    }
+}
+
+/// The header section of one message: whole fields, each ended by CRLF, without the empty line.
+#[derive(Debug)]
+pub struct Header {
+    octets: Vec<u8>,
+    /// (start, end of the name, end with its CRLF) of each field.
+    fields: Vec<(usize, usize, usize)>,
+    /// Where the last field ends. Less than `octets` when what follows is not a header field: a body without an
+    /// empty line before it.
+    len: usize,
+}
+
+impl Header {
+    /// `octets` are everything before the empty line, or the whole message when it has none.
+    #[must_use]
+    pub fn parse(mut octets: Vec<u8>) -> Header {
+        let mut fields: Vec<(usize, usize, usize)> = Vec::new();
+        let mut at = 0;
+        while at < octets.len() {
+            let end = memchr(b'\n', &octets[at..]).map_or(octets.len(), |n| at + n + 1);
+            let line = &octets[at..end];
+            if matches!(line.first(), Some(b' ' | b'\t')) && !fields.is_empty() {
+                if let Some(last) = fields.last_mut() {
+                    last.2 = end;
+                }
+            } else {
+                // RFC 5322 s.2.2: a name of printable octets, then a colon; s.4.5 lets white space stand before it.
+                let Some(colon) = memchr(b':', line) else { break };
+                let name = line[..colon].trim_ascii_end();
+                if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+                    break;
+                }
+                fields.push((at, at + name.len(), end));
+            }
+            at = end;
+        }
+        octets.truncate(at);
+        Header { len: at, octets, fields }
+    }
+
+    /// How many octets of the message the fields take.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the message has no header field at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// How many fields are called `name`.
+    #[must_use]
+    pub fn count(&self, name: &str) -> usize {
+        self.named(name).count()
+    }
+
+    fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields
+            .iter()
+            .filter(|&&(s, e, _)| self.octets[s..e].eq_ignore_ascii_case(name.as_bytes()))
+            .map(|&(s, _, e)| &self.octets[s..e])
+    }
+
+    /// The addresses in the `From:` (or `Sender:`) fields, as written; groups are opened.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Vec<String> {
+        let only: Vec<u8> = self.named(name).flat_map(|f| f.iter().copied()).chain(*b"\r\n").collect();
+        let Some(message) = MessageParser::new().parse_headers(&only) else { return Vec::new() };
+        let wanted = HeaderName::parse(name);
+        let mut out = Vec::new();
+        for h in message.headers() {
+            if Some(&h.name) == wanted.as_ref()
+                && let HeaderValue::Address(list) = &h.value
+            {
+                out.extend(list.iter().filter_map(|a| a.address.as_deref().map(str::to_owned)));
+            }
+        }
+        out
+    }
+
+    /// The `Message-ID`, for the log; without its angle brackets, cut at 200 octets.
+    #[must_use]
+    pub fn message_id(&self) -> Option<String> {
+        let field = self.named("Message-ID").next()?;
+        let value = field.get(memchr(b':', field)? + 1..)?.trim_ascii();
+        let value = value.strip_prefix(b"<").unwrap_or(value);
+        let value = value.strip_suffix(b">").unwrap_or(value);
+        Some(value.iter().take(200).map(|&b| if b.is_ascii_graphic() { b as char } else { '?' }).collect())
+    }
+
+    /// The header with every `Bcc:` left out and `added` (whole fields) put at its end; `None` when nothing changes.
+    #[must_use]
+    pub fn edited(&self, added: &str) -> Option<Vec<u8>> {
+        if added.is_empty() && self.count("Bcc") == 0 {
+            return None;
+        }
+        let mut out = Vec::with_capacity(self.len + added.len());
+        for &(start, name_end, end) in &self.fields {
+            if !self.octets[start..name_end].eq_ignore_ascii_case(b"Bcc") {
+                out.extend_from_slice(&self.octets[start..end]);
+            }
+        }
+        if !out.is_empty() && !out.ends_with(b"\r\n") {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(added.as_bytes());
+        Some(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(message: &[u8], piece: usize) -> Header {
+        let mut c = Catcher::default();
+        for p in message.chunks(piece) {
+            c.push(p);
+        }
+        c.finish().unwrap()
+    }
+
+    #[test]
+    fn fields_are_found_however_the_message_is_cut() {
+        let message = b"Received: a\r\n\tb\r\nFROM: A <a@x.test>, g: b@x.test, C <c@y.test>;\r\nBcc: d@x.test,\r\n e@x.test\r\n\r\nBody: no\r\n\r\n";
+        for piece in 1..message.len() {
+            let h = header(message, piece);
+            assert_eq!(h.len(), message.len() - b"\r\nBody: no\r\n\r\n".len());
+            assert_eq!(h.count("received"), 1);
+            assert_eq!(h.count("Body"), 0);
+            assert_eq!(h.addresses("From"), ["a@x.test", "b@x.test", "c@y.test"]);
+            let edited = h.edited("Date: now\r\n").unwrap();
+            assert!(!edited.windows(3).any(|w| w == b"Bcc"));
+            assert!(edited.ends_with(b"c@y.test>;\r\nDate: now\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_message_may_lack_a_header_or_a_body() {
+        assert!(header(b"\r\nbody\r\n", 1).is_empty());
+        assert!(header(b"just text\r\nmore\r\n\r\nend\r\n", 3).is_empty());
+        let h = header(b"Subject: x\r\n", 4);
+        assert_eq!((h.len(), h.count("Subject")), (12, 1));
+        assert!(h.edited("").is_none(), "nothing to change, nothing copied");
+        // A body straight behind the fields: only the fields are header.
+        assert_eq!(header(b"Subject: x\r\nno colon here\r\n\r\n", 5).len(), 12);
+    }
+
+    #[test]
+    fn two_from_fields_and_broken_ones_do_not_hide_an_address() {
+        let h = header(b"From: a@x.test\r\nFrom : b@y.test\r\nFrom: =?x\r\n\r\n", 7);
+        let found = h.addresses("From");
+        assert!(found.contains(&"a@x.test".to_owned()) && found.contains(&"b@y.test".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn an_endless_header_is_refused() {
+        let mut c = Catcher::default();
+        for _ in 0..=wire::limits::HEADER / 1000 {
+            c.push(&[b'x'; 1000]);
+        }
+        assert!(c.finish().is_none());
+    }
+}
