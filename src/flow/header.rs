@@ -3,8 +3,8 @@
 //! Octets are never re-encoded: a field is kept as received or left out whole. RFC 5322 s.2.2, s.3.6; RFC 5321
 //! s.4.4. It must not parse bodies; what the fields mean (addresses, dates) is mail-parser's work.
 
-use memchr::{memchr, memmem};
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
+use memchr::{memchr, memmem};
 
 /// Collects a header while its message streams by, so that a large body need not be read again.
 #[derive(Debug, Default)]
@@ -194,7 +194,10 @@ mod tests {
     fn two_from_fields_and_broken_ones_do_not_hide_an_address() {
         let h = header(b"From: a@x.test\r\nFrom : b@y.test\r\nFrom: =?x\r\n\r\n", 7);
         let found = h.addresses("From");
-        assert!(found.contains(&"a@x.test".to_owned()) && found.contains(&"b@y.test".to_owned()), "{found:?}");
+        assert!(
+            found.contains(&"a@x.test".to_owned()) && found.contains(&"b@y.test".to_owned()),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -65,13 +65,14 @@ fn broken_floors(dir: &str, rooms: &[(&str, u32, &[&str])]) -> Vec<String> {
                 broken.push(format!("{dir}/{}: {room} uses {}", file.display(), path.join("::")));
             }
             // Desks stand on one floor and never see each other.
-            if room == "desk" && other == "desk" && module.len() > 1 {
-                if let Some(sub) = path.get(2)
-                    && *sub != module[1]
-                    && ["smtp", "pop3", "imap", "web"].contains(&sub.as_str())
-                {
-                    broken.push(format!("{dir}/{}: a desk uses {}", file.display(), path.join("::")));
-                }
+            if room == "desk"
+                && other == "desk"
+                && module.len() > 1
+                && let Some(sub) = path.get(2)
+                && *sub != module[1]
+                && ["smtp", "pop3", "imap", "web"].contains(&sub.as_str())
+            {
+                broken.push(format!("{dir}/{}: a desk uses {}", file.display(), path.join("::")));
             }
         }
     }
