@@ -1,1 +1,4 @@
 //! Truth on disk.
+
+pub mod index;
+pub mod vfs;
