@@ -1,0 +1,98 @@
+//! What waits to be written to the peer: filled by the machine or the desk, emptied by the driver.
+//!
+//! Two buffers take turns: one is filled while the other is written. Neither is kept while a connection idles.
+
+use std::future::poll_fn;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+/// Octets above which [`Out::room`] waits. Large enough for few, large writes; small enough that a hundred
+/// clients with slow lines hold 25 MB at most.
+pub const HIGH_WATER: usize = 128 * 1024;
+
+/// The output of one connection, shared by the driver and, while a question is out, the desk.
+#[derive(Default)]
+pub struct Out {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    filling: Vec<u8>,
+    /// Who waits for room.
+    waiter: Option<Waker>,
+}
+
+impl Out {
+    /// An empty output.
+    #[must_use]
+    pub fn new() -> Out {
+        Out::default()
+    }
+
+    /// Appends to what waits. Never blocks; to be used for what is small, or after [`Out::room`].
+    pub fn with<T>(&self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        write(&mut self.lock().filling)
+    }
+
+    /// Waits while [`HIGH_WATER`] octets or more wait to be written.
+    pub async fn room(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.lock();
+            if inner.filling.len() < HIGH_WATER {
+                return Poll::Ready(());
+            }
+            match &mut inner.waiter {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Appends octets of any length, waiting for room between pieces.
+    pub async fn stream(&self, octets: &[u8]) {
+        for piece in octets.chunks(HIGH_WATER / 2) {
+            self.room().await;
+            self.with(|buf| buf.extend_from_slice(piece));
+        }
+    }
+
+    /// Takes all that waits, leaving `spare` (emptied) to be filled next. True if there was something.
+    /// Wakes who waits for room.
+    pub(super) fn swap(&self, spare: &mut Vec<u8>) -> bool {
+        let mut inner = self.lock();
+        if inner.filling.is_empty() {
+            return false;
+        }
+        spare.clear();
+        mem::swap(&mut inner.filling, spare);
+        if let Some(waker) = inner.waiter.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Takes all that waits: what a test of a desk looks at.
+    #[must_use]
+    pub fn take(&self) -> Vec<u8> {
+        let mut taken = Vec::new();
+        self.swap(&mut taken);
+        taken
+    }
+
+    /// Gives the buffer's memory back if it is empty.
+    pub(super) fn release(&self) {
+        let mut inner = self.lock();
+        if inner.filling.is_empty() {
+            inner.filling = Vec::new();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while writing cannot leave a Vec in a bad state; the connection dies with it anyway.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
