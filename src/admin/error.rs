@@ -1,0 +1,266 @@
+//! What can go wrong in `admin`: typed, so that the command line and a page say the same thing, and so that it
+//! travels over the control socket. `Display` says what happened and why; `advice` says what to do next.
+
+use serde::{Deserialize, Serialize};
+
+/// What a caller does with an error; the command line's exit codes come from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// It was tried and did not work.
+    Failed,
+    /// What was given cannot be meant.
+    Usage,
+    /// The thing named is not there.
+    NotFound,
+    /// The thing to be made is there already.
+    AlreadyThere,
+    /// Nobody answered, or another process holds what is needed.
+    Unreachable,
+    /// The configuration is wrong.
+    Configuration,
+}
+
+/// Why a function of `admin` did nothing. Whatever is returned here, nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Error {
+    /// Not the form of a domain.
+    #[error("{given:?} is not a domain name: {why}")]
+    BadDomain {
+        /// As given.
+        given: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not the form of an address.
+    #[error("{given:?} is not a mail address: {why}")]
+    BadAddress {
+        /// As given.
+        given: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Too short, too long, or with characters that clients cannot send.
+    #[error("this password cannot be used: {why}")]
+    BadPassword {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The domain is not one of ours.
+    #[error("{name} is not a domain of this server")]
+    NoSuchDomain {
+        /// Its name.
+        name: String,
+    },
+    /// No account has this address.
+    #[error("there is no account {address}")]
+    NoSuchAccount {
+        /// The address.
+        address: String,
+    },
+    /// No alias has this address.
+    #[error("there is no alias {address}")]
+    NoSuchAlias {
+        /// The address.
+        address: String,
+    },
+    /// An address was given that is an alias, where an account was meant.
+    #[error("{address} is an alias for {}, not an account", to.join(", "))]
+    IsAlias {
+        /// The address.
+        address: String,
+        /// Where its mail goes.
+        to: Vec<String>,
+    },
+    /// An address was given that belongs to an account, where an alias was meant.
+    #[error("{address} is an address of the account {login}, not an alias")]
+    IsAccount {
+        /// The address.
+        address: String,
+        /// The account's login name.
+        login: String,
+    },
+    /// The domain is one of ours already.
+    #[error("{name} is a domain of this server already")]
+    DomainExists {
+        /// Its name.
+        name: String,
+    },
+    /// The address leads somewhere already.
+    #[error("{address} is taken already: {by}")]
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// What it is.
+        by: String,
+    },
+    /// Accounts or aliases are left in a domain that should go.
+    #[error("{name} still has {}", list(left))]
+    DomainInUse {
+        /// Its name.
+        name: String,
+        /// The addresses in it.
+        left: Vec<String>,
+    },
+    /// Aliases lead to an account or alias that should go.
+    #[error("{address} is where {} leads", list(aliases))]
+    AliasesLeadHere {
+        /// The address.
+        address: String,
+        /// The aliases.
+        aliases: Vec<String>,
+    },
+    /// An alias's target lies outside.
+    #[error(
+        "{target} is not an address of this server, and this version does not deliver to other hosts yet"
+    )]
+    TargetOutside {
+        /// The target.
+        target: String,
+    },
+    /// An alias's target is in our domain, but nobody has it.
+    #[error("nobody has the address {target}")]
+    TargetUnknown {
+        /// The target.
+        target: String,
+    },
+    /// An alias would lead back to itself.
+    #[error("{address} would lead back to itself: {}", path.join(" -> "))]
+    AliasLoop {
+        /// The alias.
+        address: String,
+        /// The way round.
+        path: Vec<String>,
+    },
+    /// The store has no room left.
+    #[error("the disk is nearly full, so the store takes nothing new")]
+    Full,
+    /// The store failed to write.
+    #[error("the store could not write to its disk")]
+    Broken,
+    /// The server is going down.
+    #[error("the server is stopping")]
+    Stopping,
+    /// The store refused for a reason of its own.
+    #[error("the store refused: {why}")]
+    Refused {
+        /// In its words.
+        why: String,
+    },
+    /// The password could not be hashed.
+    #[error("the password could not be hashed: {why}")]
+    Hash {
+        /// In its words.
+        why: String,
+    },
+    /// The two ends of the control socket do not understand each other.
+    #[error("the running server speaks another control language than this program: {why}")]
+    Control {
+        /// What was seen.
+        why: String,
+    },
+}
+
+impl Error {
+    /// What a caller does with it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::BadDomain { .. } | Error::BadAddress { .. } | Error::BadPassword { .. } => Kind::Usage,
+            Error::NoSuchDomain { .. }
+            | Error::NoSuchAccount { .. }
+            | Error::NoSuchAlias { .. }
+            | Error::IsAlias { .. }
+            | Error::IsAccount { .. }
+            | Error::TargetUnknown { .. } => Kind::NotFound,
+            Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
+            Error::Stopping | Error::Control { .. } => Kind::Unreachable,
+            Error::DomainInUse { .. }
+            | Error::AliasesLeadHere { .. }
+            | Error::TargetOutside { .. }
+            | Error::AliasLoop { .. }
+            | Error::Full
+            | Error::Broken
+            | Error::Refused { .. }
+            | Error::Hash { .. } => Kind::Failed,
+        }
+    }
+
+    /// What to do next, where there is something to do.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        Some(match self {
+            Error::BadDomain { .. } => "write it as it stands behind the @: example.org".into(),
+            Error::BadAddress { .. } => "write it as name@domain: anna@example.org".into(),
+            Error::NoSuchDomain { name } => {
+                format!("`penfold domain list` shows the domains; `penfold domain add {name}` adds it")
+            }
+            Error::NoSuchAccount { .. } => "`penfold account list` shows the accounts".into(),
+            Error::NoSuchAlias { .. } => "`penfold alias list` shows the aliases".into(),
+            Error::IsAlias { address, .. } => format!("`penfold alias remove {address}` removes an alias"),
+            Error::IsAccount { login, .. } => format!("`penfold account remove {login}` removes an account"),
+            Error::AddressTaken { .. } => {
+                "choose another, or remove what has it (`penfold account list`, `penfold alias list`)".into()
+            }
+            Error::DomainInUse { .. } => {
+                "remove them first (`penfold account remove`, `penfold alias remove`)".into()
+            }
+            Error::AliasesLeadHere { aliases, .. } => {
+                let first = aliases.first().map_or("ALIAS", String::as_str);
+                format!("remove what leads there first: `penfold alias remove {first}`")
+            }
+            Error::TargetOutside { .. } => "name an address of an account here".into(),
+            Error::TargetUnknown { target } => {
+                format!("`penfold account add {target}` makes an account for it")
+            }
+            Error::Full => {
+                "make room on the file system of the data directory; `penfold status` shows it".into()
+            }
+            Error::Broken => {
+                "look at the server's log and the disk; restart the server when it is mended".into()
+            }
+            Error::Stopping => "try again when it has stopped or started again".into(),
+            Error::Control { .. } => {
+                "after an upgrade, restart the server: `systemctl restart penfold`".into()
+            }
+            Error::BadPassword { .. }
+            | Error::DomainExists { .. }
+            | Error::AliasLoop { .. }
+            | Error::Refused { .. }
+            | Error::Hash { .. } => return None,
+        })
+    }
+}
+
+/// Up to five names in a sentence.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (1..=7).map(|n| format!("u{n}@b.test")).collect();
+        let error = Error::DomainInUse { name: "b.test".into(), left: names };
+        assert_eq!(
+            error.to_string(),
+            "b.test still has u1@b.test, u2@b.test, u3@b.test, u4@b.test, u5@b.test and 2 more"
+        );
+    }
+
+    #[test]
+    fn errors_survive_the_socket() {
+        let error = Error::IsAlias { address: "i@b.test".into(), to: vec!["a@b.test".into()] };
+        let json = serde_json::to_string(&error).unwrap();
+        assert_eq!(serde_json::from_str::<Error>(&json).unwrap(), error);
+    }
+}

@@ -1,0 +1,289 @@
+//! What can be asked of `admin`, and what it answers: one variant a function, as typed values that also travel
+//! over the control socket. No sentences here, except those an answer carries as data.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+/// A password on its way to being hashed. Prints as `***`, and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl Password {
+    /// Takes over a password as typed or generated.
+    #[must_use]
+    pub fn new(text: String) -> Password {
+        Password(text)
+    }
+
+    /// The password itself. Every caller is a place where it may leak.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Drop for Password {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A question: one variant for each function of `admin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Take mail for a domain.
+    DomainAdd {
+        /// As given.
+        name: String,
+    },
+    /// All domains.
+    DomainList,
+    /// Stop taking mail for a domain.
+    DomainRemove {
+        /// As given.
+        name: String,
+    },
+    /// Make an account with its mailboxes.
+    AccountAdd {
+        /// Its first address, which is also its login name.
+        address: String,
+        /// Its password.
+        password: Password,
+    },
+    /// All accounts.
+    AccountList,
+    /// Give an account a new password; its sessions end.
+    AccountPassword {
+        /// One of its addresses.
+        address: String,
+        /// The new password.
+        password: Password,
+    },
+    /// Remove an account with its mail; its sessions end.
+    AccountRemove {
+        /// One of its addresses.
+        address: String,
+    },
+    /// Let an address lead to others of this server.
+    AliasAdd {
+        /// The new address.
+        address: String,
+        /// Where its mail goes.
+        to: Vec<String>,
+    },
+    /// All aliases.
+    AliasList,
+    /// Remove an alias.
+    AliasRemove {
+        /// Its address.
+        address: String,
+    },
+    /// How the server is.
+    Status,
+}
+
+/// An answer: the variant that belongs to the request's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The domain is there now, under this (normalised) name.
+    DomainAdded {
+        /// Its name.
+        name: String,
+    },
+    /// All domains, by name.
+    Domains(Vec<DomainRow>),
+    /// The domain is gone.
+    DomainRemoved {
+        /// Its name.
+        name: String,
+    },
+    /// The account is there now.
+    AccountAdded {
+        /// Its number.
+        id: u32,
+        /// Its first address and login name, normalised.
+        address: String,
+    },
+    /// All accounts, by login name.
+    Accounts(Vec<AccountRow>),
+    /// The password counts from now on.
+    PasswordSet {
+        /// The account's login name.
+        address: String,
+    },
+    /// The account and its mail are gone.
+    AccountRemoved {
+        /// What its login name was.
+        address: String,
+        /// How many messages went with it.
+        messages: u64,
+    },
+    /// The alias is there now.
+    AliasAdded(AliasRow),
+    /// All aliases, by address.
+    Aliases(Vec<AliasRow>),
+    /// The alias is gone.
+    AliasRemoved {
+        /// Its address.
+        address: String,
+    },
+    /// How the server is.
+    Status(Box<Status>),
+}
+
+/// A domain, for a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainRow {
+    /// Its name.
+    pub name: String,
+    /// Accounts with an address in it.
+    pub accounts: u64,
+    /// Aliases in it.
+    pub aliases: u64,
+}
+
+/// An account, for a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRow {
+    /// Its number.
+    pub id: u32,
+    /// What it logs in with.
+    pub login: String,
+    /// Its addresses; the login name is among them.
+    pub addresses: Vec<String>,
+    /// Messages in all its mailboxes.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+}
+
+/// An alias, for a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasRow {
+    /// Its address.
+    pub address: String,
+    /// Where its mail goes.
+    pub to: Vec<String>,
+}
+
+/// How the server is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The running server; none when the data directory was looked at without one.
+    pub server: Option<ServerStatus>,
+    /// The store.
+    pub store: StoreStatus,
+    /// How many domains there are.
+    pub domains: u64,
+    /// How many accounts there are.
+    pub accounts: u64,
+    /// How many aliases there are.
+    pub aliases: u64,
+}
+
+/// What only a running server knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// The program's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The name it greets with.
+    pub hostname: String,
+    /// Seconds since it began to listen.
+    pub uptime_seconds: u64,
+    /// What listens.
+    pub listeners: Vec<ListenerStatus>,
+    /// The certificate it shows.
+    pub certificate: CertificateStatus,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// What is spoken: `smtp`, `submission`, `submissions`, `imap`, `imaps`, `pop3`, `pop3s`.
+    pub protocol: String,
+    /// Address and port.
+    pub address: String,
+    /// Connections open now.
+    pub open: u64,
+    /// Connections since the start.
+    pub total: u64,
+}
+
+/// The certificate that clients see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The names it is for.
+    pub names: Vec<String>,
+    /// When it ends, as RFC 3339 has it.
+    pub expires: String,
+    /// SHA-256 of its DER octets: upper-case hex pairs between colons, as mail programs show it.
+    pub fingerprint: String,
+    /// True when we signed it ourselves, so that mail programs will ask about it once.
+    pub self_signed: bool,
+    /// The file it came from.
+    pub file: String,
+}
+
+/// The store's health.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The data directory.
+    pub directory: String,
+    /// False when it can only be read until the next start.
+    pub writable: bool,
+    /// Commits ever made.
+    pub commits: u64,
+    /// Messages in all mailboxes.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// Octets free on its file system.
+    pub space_free: u64,
+    /// Octets of its file system.
+    pub space_total: u64,
+    /// How long the last fdatasync took, in milliseconds.
+    pub last_sync_ms: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_never_prints() {
+        let request =
+            Request::AccountAdd { address: "a@b.test".into(), password: Password::new("hunter2".into()) };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn requests_keep_their_shape_on_the_socket() {
+        let cases = [
+            (Request::Status, r#""status""#),
+            (Request::DomainAdd { name: "b.test".into() }, r#"{"domain-add":{"name":"b.test"}}"#),
+            (
+                Request::AccountPassword {
+                    address: "a@b.test".into(),
+                    password: Password::new("x y".into()),
+                },
+                r#"{"account-password":{"address":"a@b.test","password":"x y"}}"#,
+            ),
+        ];
+        for (request, json) in cases {
+            assert_eq!(serde_json::to_string(&request).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Request>(json).unwrap(), request);
+        }
+    }
+}
