@@ -93,6 +93,13 @@ impl Lines {
         if got == n { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
+    /// Reads exactly `n` octets.
+    pub fn take(&mut self, n: usize) -> io::Result<Vec<u8>> {
+        let mut octets = vec![0; n];
+        self.inner.read_exact(&mut octets)?;
+        Ok(octets)
+    }
+
     /// Everything until the peer closes.
     pub fn rest(&mut self) -> String {
         let mut all = Vec::new();
