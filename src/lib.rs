@@ -2,5 +2,8 @@
 
 pub mod admin;
 pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod flow;
 pub mod net;
+pub mod observe;
