@@ -6,7 +6,14 @@
 //! Floor 0 (`abnf, line, dot, secret, addr, ids, flag, limits, machine`) is shared; on it stand `sasl`, then
 //! `smtp`, `pop3` and `imap`, which never see each other.
 
+pub mod abnf;
+pub mod addr;
+pub mod dot;
 pub mod flag;
 pub mod ids;
 pub mod limits;
 pub mod machine;
+pub mod pop3;
+pub mod sasl;
+pub mod secret;
+pub mod smtp;

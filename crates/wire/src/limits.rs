@@ -42,6 +42,8 @@ pub const NESTING: usize = 50;
 pub const MIME_DEPTH: usize = 50;
 /// MIME parts of one message that are described; what follows is left out of the structure.
 pub const MIME_PARTS: usize = 1_000;
+/// Octets of one base64 line of a SASL exchange. RFC 4954 s.4 and RFC 5034 s.4 ask for 12,288.
+pub const SASL_RESPONSE: usize = 12_288;
 /// Failed logins on one connection before it is closed.
 pub const LOGIN_FAILURES: u32 = 5;
 
