@@ -7,6 +7,10 @@
 //! Nothing is mended in a running process: the first error or panic condemns the index (`index/CONDEMNED`), everything
 //! after it is refused, and the next start rebuilds. `sled` is named in this room only.
 
+pub mod guard;
+#[cfg(feature = "faults")]
+pub mod model;
+pub mod sled;
 pub mod state;
 
 use std::fmt::Debug;
@@ -106,5 +110,14 @@ impl Writes {
     /// In order: a key, and its value or `None` for a delete.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.list.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
+    }
+}
+
+impl IntoIterator for Writes {
+    type Item = (Vec<u8>, Option<Vec<u8>>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
     }
 }
