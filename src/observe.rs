@@ -60,10 +60,9 @@ fn filter(log: &Log) -> EnvFilter {
         Level::Warn => "warn",
         Level::Info => "info",
         Level::Debug => "debug",
-        Level::Trace => "trace",
     };
     // Libraries speak only when something is wrong: their debug lines may hold octets of connections.
-    let transcript = if log.transcript { "trace" } else { "off" };
+    let transcript = if log.transcript { "debug" } else { "off" };
     EnvFilter::new(format!("warn,penfold={level},store={level},{TRANSCRIPT}={transcript}"))
 }
 
@@ -93,7 +92,7 @@ mod tests {
             let _in = span.enter();
             tracing::info!(code = 250, "message accepted");
             tracing::debug!("a detail");
-            tracing::trace!(target: TRANSCRIPT, "S: 220 hello");
+            tracing::debug!(target: TRANSCRIPT, "S: 220 hello");
             tracing::info!(target: "rustls::server", "octets of a handshake");
         });
         let octets = sink.0.lock().unwrap().clone();

@@ -139,7 +139,7 @@ section! {
     Log {
         /// "human" for people, "json" for one JSON object a line; "auto" is "human" on a terminal, else "json".
         format: LogFormat = LogFormat::Auto, shows r#""auto""#;
-        /// "error", "warn", "info", "debug" or "trace".
+        /// "error", "warn", "info" or "debug".
         level: Level = Level::Info, shows r#""info""#;
         /// Log what is said on connections, without passwords and without mail. For finding out why a client fails.
         transcript: bool = false, shows "false";
@@ -167,7 +167,6 @@ pub enum Level {
     Warn,
     Info,
     Debug,
-    Trace,
 }
 
 /// An address to listen on.

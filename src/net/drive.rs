@@ -4,6 +4,7 @@
 //! share a packet (RFC 2920 s.3.2). Nothing is read while a question is out or while output waits for a peer that
 //! does not read: the peer's pace is the pace. Every wait has an end.
 
+use std::fmt::Debug;
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -19,6 +20,8 @@ use wire::machine::{BodyPart, Event, Machine, Step, Tick, TlsFacts, Want};
 
 use super::input::Input;
 use super::link::Link;
+use crate::observe::TRANSCRIPT;
+
 use super::{Desk, HIGH_WATER, Later, Out, Taken};
 
 /// What holds for each connection of a listener.
@@ -130,16 +133,22 @@ pub struct Done {
 }
 
 /// Drives a machine over a stream until it closes or fails. Errors are returned, not logged.
-pub async fn drive<S, M, D>(stream: S, machine: M, desk: D, terms: Arc<Terms>) -> Done
+pub fn drive<S, M, D>(stream: S, machine: M, desk: D, terms: Arc<Terms>) -> impl Future<Output = Done> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     M: Machine<Question = D::Question, Answer = D::Answer> + Send,
     D: Desk,
 {
-    drive_link(Link::Plain(stream), machine, desk, terms).await
+    drive_link(Link::Plain(stream), machine, desk, terms)
 }
 
-pub(super) async fn drive_link<S, M, D>(link: Link<S>, machine: M, desk: D, terms: Arc<Terms>) -> Done
+/// Not an `async fn`: that would hold machine and desk twice, as arguments and in the driver.
+pub(super) fn drive_link<S, M, D>(
+    link: Link<S>,
+    machine: M,
+    desk: D,
+    terms: Arc<Terms>,
+) -> impl Future<Output = Done> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     M: Machine<Question = D::Question, Answer = D::Answer> + Send,
@@ -168,16 +177,7 @@ where
         began: now,
         ended: Ending::Open,
     };
-    let mut result = driver.run().await;
-    let wires = &mut driver.wires;
-    if result.is_ok() {
-        result = wires.flush(&driver.out).await;
-    }
-    if result.is_ok() {
-        // The machine has said all it had to say; how the peer takes the end is no failure of the session.
-        let _ = timeout(LINGER, wires.farewell(&mut driver.input)).await;
-    }
-    Done { read: wires.octets_read, written: wires.octets_written, result }
+    async move { driver.live().await }
 }
 
 /// How far the end of the peer's octets has got.
@@ -233,13 +233,30 @@ where
     M: Machine<Question = D::Question, Answer = D::Answer> + Send,
     D: Desk,
 {
+    async fn live(&mut self) -> Done {
+        let mut result = self.run().await;
+        if result.is_ok() {
+            result = self.wires.flush(&self.out).await;
+        }
+        if result.is_ok() {
+            // The machine has said all it had to say; how the peer takes the end is no failure of the session.
+            let _ = timeout(LINGER, self.wires.farewell(&mut self.input)).await;
+        }
+        Done { read: self.wires.octets_read, written: self.wires.octets_written, result }
+    }
+
     async fn run(&mut self) -> Result<(), Error> {
         let mut event = Event::Opened;
         loop {
             let elapsed = matches!(event, Event::Elapsed);
             let now = Tick(self.began.elapsed());
             let input = self.input.unread();
-            let Step { used, want } = self.out.with(|out| self.machine.step(event, input, now, out));
+            let Step { used, want } = self.out.with(|out| {
+                let before = out.len();
+                let step = self.machine.step(event, input, now, out);
+                transcript(out.get(before..).unwrap_or_default(), &step.want);
+                step
+            });
             if used > input.len() {
                 return Err(Error::Machine("the machine used more than it was shown"));
             }
@@ -504,6 +521,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wires<S> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// What the machine said and asked, for who wants to know why a client fails. What the client said is not shown:
+/// only its protocol knows which of it is a password, and the question tells what was understood of it.
+fn transcript<Q: Debug>(said: &[u8], want: &Want<Q>) {
+    if !tracing::enabled!(target: TRANSCRIPT, tracing::Level::DEBUG) {
+        return;
+    }
+    for line in said.split_inclusive(|octet| *octet == b'\n').take(100) {
+        let line = line.trim_ascii_end();
+        tracing::debug!(target: TRANSCRIPT, "S: {}", line.get(..500).unwrap_or(line).escape_ascii());
+    }
+    if let Want::Ask(question) = want {
+        tracing::debug!(target: TRANSCRIPT, "?: {question:?}");
     }
 }
 

@@ -8,16 +8,21 @@
 //! pipelined commands share a packet).
 
 mod drive;
+mod gate;
 mod input;
 mod link;
+mod listen;
 mod out;
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 
 use wire::machine::TlsFacts;
 
 pub use drive::{Done, Error, Stop, Stopper, Terms, drive};
+pub use gate::{Closed, Gate, Permit};
+pub use listen::{Accepted, BindError, Bound, Figures, Listening, Meter, Service, bind};
 pub use out::{HIGH_WATER, Out};
 
 /// A future in a box: what a desk's work is, so that thousands of waiting connections stay small.
@@ -35,8 +40,8 @@ pub enum Taken<'a> {
 ///
 /// One question is out at a time, and all methods take `&mut self`: a desk needs no locks for its own state.
 pub trait Desk: Send {
-    /// What the machine asks.
-    type Question: Send;
+    /// What the machine asks. Its `Debug` goes into transcripts, so it must blank what is secret.
+    type Question: Send + Debug;
     /// What it is told.
     type Answer: Send;
 
