@@ -1,4 +1,39 @@
-//! Truth on disk.
+//! Truth on disk: one append-only log, and everything else derived from it.
+//!
+//! What was acknowledged is in the log and synced; the index (sled), the digests and the tables in memory can be lost
+//! and are made again. This crate knows mailboxes, messages, accounts and addresses; it knows no protocol, no runtime,
+//! no clock. Its rooms: `vfs` (the disk), `index` (what is derived, by key), `state` (what is true now), `commit` (how
+//! it changes), `open` (how it is found again), `read` (how octets come back).
+//!
+//! Invariants: a group is written only after the fdatasync of the one before; a commit is published only after its
+//! group's fdatasync and acknowledged only after it is published; nothing that is not torn is ever cut; a replay
+//! decides nothing.
 
+mod commit;
+mod health;
+mod id;
 pub mod index;
+mod intent;
+mod open;
+mod options;
+mod read;
+mod spool;
+mod state;
+mod store;
 pub mod vfs;
+mod watch;
+
+pub use commit::Commit;
+pub use health::{Health, Mode};
+pub use id::{AccountId, InternalDate, Location, MailboxId, ThreadId, UnixTime};
+pub use intent::{Batch, BodyRef, CommitError, Committed, FlagChange, Intent, Outcome, Prefix, Refused};
+pub use open::{Came, OpenError, Opening, Rot};
+pub use options::{Clock, Derive, NoDigest, Octets, Options, Progress, Random, Tuning};
+pub use read::{Message, Messages, ReadError};
+pub use spool::{Spool, SpoolError, Spooled};
+pub use state::block::Row;
+pub use state::directory::{Account, Directory, MailboxInfo, Name, Target, canonical};
+pub use state::mailbox::{Changes, Head, View};
+pub use store::Store;
+pub use vfs::RealVfs;
+pub use watch::{Changed, Watch};

@@ -1,0 +1,80 @@
+//! From a directory on disk to a store that serves: lock, log, index, and what was found on the way.
+
+use std::io;
+
+/// Why the store does not open. Nothing is changed on disk by a refusal.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the data directory is in use{}", .holder.map(|p| format!(" by process {p}")).unwrap_or_default())]
+    Locked {
+        /// The holder's process id, if it says so.
+        holder: Option<u32>,
+    },
+    /// Written by a newer version of the program.
+    #[error("the store was written by a newer version: {0}")]
+    Newer(String),
+    /// Part of the log is missing.
+    #[error("the log is incomplete: {0}")]
+    Missing(String),
+    /// There is something here that is not a store, or one that lost its log.
+    #[error("not a store: {0}")]
+    NotAStore(String),
+    /// The index cannot be made.
+    #[error(transparent)]
+    Index(#[from] crate::index::IndexError),
+    /// The disk failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Where the index came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// A new, empty store.
+    New,
+    /// The index was as the last close left it.
+    Clean,
+    /// The process had died; the index was good, and the log's end was replayed on it.
+    Resumed,
+    /// The index was built anew from the whole log.
+    Rebuilt {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A damaged stretch of the log: kept as it is, its intact records used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rot {
+    /// The file.
+    pub file: String,
+    /// Where it begins.
+    pub offset: u64,
+    /// Octets until the next intact group.
+    pub octets: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// How opening went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Where the index came from.
+    pub came: Came,
+    /// Groups replayed.
+    pub groups: u64,
+    /// Messages in all mailboxes.
+    pub rows: u64,
+    /// A group that was not whole at the end of the log (nobody was told that it is kept): where a copy of it lies.
+    pub torn: Option<String>,
+    /// Damage within the log.
+    pub rot: Vec<Rot>,
+    /// Adopted bodies whose files are missing.
+    pub missing_bodies: Vec<String>,
+}

@@ -1,0 +1,9 @@
+//! What is true now, as the log has made it: the directory, and each mailbox's head and table.
+//!
+//! Everything here is persistent in the sense of functional data structures: a change makes a new value that shares what stayed
+//! the same, so that a reader keeps its snapshot without a lock. Nothing here touches the disk.
+
+pub mod block;
+pub mod directory;
+pub mod mailbox;
+pub mod table;
