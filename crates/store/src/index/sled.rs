@@ -226,17 +226,18 @@ mod tests {
         }
         index.close().unwrap();
         let whole = fs::read(dir.path().join("index/db")).unwrap();
-        let mut condemned = 0;
-        for turn in 0..12_usize {
+        // Whether sled notices the others depends on where its pages happened to be; it always notices this one.
+        const LAST: usize = 16;
+        for turn in 0..=LAST {
             let root = dir.path().join(format!("ruin{turn}"));
             copy(&dir.path().join("index"), &root.join("index"));
             let mut octets = whole.clone();
-            match turn % 3 {
-                0 => octets.truncate(octets.len() * turn / 12),
-                1 => {
-                    (0..4).for_each(|i| octets[(turn * 7919 + i * 104_729) % whole.len()] ^= 1 << (turn % 8))
-                }
-                _ => octets[turn * whole.len() / 13..][..512].fill(0),
+            match turn % 4 {
+                _ if turn == LAST => fs::write(root.join("index/conf"), b"ruined, and not briefly").unwrap(),
+                0 => octets.truncate(octets.len() * turn / 16),
+                1 => octets[turn * whole.len() / 17] ^= 1 << (turn % 8),
+                2 => octets[turn * whole.len() / 17..][..512].fill(0),
+                _ => octets.iter_mut().skip(turn).step_by(3001).for_each(|octet| *octet ^= 1),
             }
             fs::write(root.join("index/db"), octets).unwrap();
             let (vfs, guard) = guarded_quietly(&root);
@@ -245,12 +246,13 @@ mod tests {
                 let closed = index.close();
                 walked.and(closed)
             });
+            if turn == LAST {
+                assert!(ended.is_err(), "a config that cannot be read was taken");
+            }
             if ended.is_err() {
-                condemned += 1;
                 assert!(state::condemned(&*vfs, "index").is_some());
             }
         }
-        assert!(condemned > 0, "nothing here was ruined enough to prove anything");
     }
 
     fn guarded_quietly(root: &Path) -> (Arc<dyn Vfs>, Guard) {
