@@ -12,6 +12,7 @@ pub mod dot;
 pub mod flag;
 pub mod ids;
 pub mod limits;
+pub mod line;
 pub mod machine;
 pub mod pop3;
 pub mod sasl;

@@ -104,7 +104,7 @@ impl Exchange {
         let mut exchange = Exchange(state);
         let progress = match (initial, &exchange.0) {
             // RFC 4422 s.5.1: an initial response is an answer to an empty challenge.
-            (Some(b"="), _) => exchange.accept(&mut Vec::new()),
+            (Some(b"="), _) => exchange.accept(b""),
             (Some(text), _) => exchange.respond(text),
             (None, State::Plain) => Progress::Challenge(Cow::Borrowed("")),
             (None, State::Login(_)) => Progress::Challenge(Cow::Borrowed(login::USERNAME)),
@@ -122,7 +122,7 @@ impl Exchange {
         }
         match BASE64.decode(line) {
             Ok(mut message) => {
-                let progress = self.accept(&mut message);
+                let progress = self.accept(&message);
                 message.zeroize();
                 progress
             }
@@ -130,7 +130,7 @@ impl Exchange {
         }
     }
 
-    fn accept(&mut self, message: &mut Vec<u8>) -> Progress {
+    fn accept(&mut self, message: &[u8]) -> Progress {
         match &mut self.0 {
             State::Plain => match plain::parse(message) {
                 Ok(credentials) => Progress::Done(credentials),

@@ -138,10 +138,8 @@ impl Reply {
         while let Some(line) = lines.next() {
             let separator = if lines.peek().is_some() { '-' } else { ' ' };
             out.extend_from_slice(format!("{}{separator}{prefix}", self.code.0).as_bytes());
-            out.extend(line.chars().map(|c| match u8::try_from(c) {
-                Ok(b @ 0x20..=0x7e) => b,
-                _ => b'?',
-            }));
+            let printable = |c| u8::try_from(c).ok().filter(|b| (0x20..0x7f).contains(b));
+            out.extend(line.chars().map(|c| printable(c).unwrap_or(b'?')));
             out.extend_from_slice(b"\r\n");
         }
     }
