@@ -1,0 +1,4 @@
+//! Dialogues: what a client says, what the machine answers and what it asks its desk, replayed whole and cut at
+//! every octet. `runner.rs` says how they are written.
+
+mod runner;
