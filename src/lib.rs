@@ -7,3 +7,6 @@ pub mod config;
 pub mod flow;
 pub mod net;
 pub mod observe;
+pub mod password;
+pub mod rate;
+pub mod tls;
