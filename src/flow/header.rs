@@ -11,6 +11,7 @@ use memchr::{memchr, memmem};
 pub struct Catcher {
     octets: Vec<u8>,
     done: bool,
+    empty_line: bool,
     too_long: bool,
 }
 
@@ -25,9 +26,11 @@ impl Catcher {
         if self.octets.starts_with(b"\r\n") {
             self.octets.clear();
             self.done = true;
+            self.empty_line = true;
         } else if let Some(at) = memmem::find(&self.octets[from..], b"\r\n\r\n") {
             self.octets.truncate(from + at + 2);
             self.done = true;
+            self.empty_line = true;
         } else if self.octets.len() > wire::limits::HEADER {
             self.done = true;
             self.too_long = true;
@@ -37,7 +40,7 @@ impl Catcher {
     /// The header, or `None` when it was longer than `limits::HEADER`.
     #[must_use]
     pub fn finish(self) -> Option<Header> {
-        (!self.too_long).then(|| Header::parse(self.octets))
+        (!self.too_long).then(|| Header::parse(self.octets, self.empty_line))
     }
 }
 
@@ -50,12 +53,14 @@ pub struct Header {
     /// Where the last field ends. Less than `octets` when what follows is not a header field: a body without an
     /// empty line before it.
     len: usize,
+    /// Whether an empty line follows the fields, as it should.
+    separated: bool,
 }
 
 impl Header {
     /// `octets` are everything before the empty line, or the whole message when it has none.
     #[must_use]
-    pub fn parse(mut octets: Vec<u8>) -> Header {
+    pub fn parse(mut octets: Vec<u8>, empty_line: bool) -> Header {
         let mut fields: Vec<(usize, usize, usize)> = Vec::new();
         let mut at = 0;
         while at < octets.len() {
@@ -76,8 +81,9 @@ impl Header {
             }
             at = end;
         }
+        let separated = empty_line && at == octets.len();
         octets.truncate(at);
-        Header { len: at, octets, fields }
+        Header { len: at, octets, fields, separated }
     }
 
     /// How many octets of the message the fields take.
@@ -90,6 +96,12 @@ impl Header {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
+    }
+
+    /// Whether the message is all body: no field, and no empty line to part a field from it.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.fields.is_empty() && !self.separated
     }
 
     /// How many fields are called `name`.
@@ -181,8 +193,10 @@ mod tests {
 
     #[test]
     fn a_message_may_lack_a_header_or_a_body() {
-        assert!(header(b"\r\nbody\r\n", 1).is_empty());
-        assert!(header(b"just text\r\nmore\r\n\r\nend\r\n", 3).is_empty());
+        let h = header(b"\r\nbody\r\n", 1);
+        assert!(h.is_empty() && !h.is_bare());
+        let h = header(b"just text\r\nmore\r\n\r\nend\r\n", 3);
+        assert!(h.is_empty() && h.is_bare());
         let h = header(b"Subject: x\r\n", 4);
         assert_eq!((h.len(), h.count("Subject")), (12, 1));
         assert!(h.edited("").is_none(), "nothing to change, nothing copied");

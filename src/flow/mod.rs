@@ -1,6 +1,109 @@
 //! The road a message travels: `Received → Judged → Routed → Committed`, one type a stage, one file each.
 //!
-//! A stage takes the one before it by value, so that none can be skipped. Nothing here speaks a protocol: desks
-//! ask, and turn what is refused into replies.
+//! A stage takes the one before it by value, so that none can be left out. Nothing here speaks a protocol: desks
+//! ask, and turn what is refused into replies. Nothing here decides after the commit: what can be refused is refused
+//! before 250 is said.
 
+pub mod committed;
 pub mod header;
+pub mod judged;
+pub mod received;
+pub mod routed;
+
+pub use committed::Committed;
+pub use judged::Judged;
+pub use received::{Intake, Origin, Received};
+pub use routed::{Routed, owner, route};
+
+use std::sync::Arc;
+
+use store::{Mode, Store};
+use wire::addr::{ForwardPath, ReversePath};
+
+/// What the road needs to know of the house it runs through.
+#[derive(Clone)]
+pub struct House {
+    /// Where mail is kept.
+    pub store: Store,
+    /// This host's name, for trace headers and message ids.
+    pub hostname: Arc<str>,
+    /// The account (an address or a login name) that gets mail for postmaster and abuse; else the first account.
+    pub postmaster: Option<Arc<str>>,
+}
+
+impl House {
+    /// Whether new mail is refused for want of room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.store.health().mode == Mode::LowSpace
+    }
+
+    /// The whole road: what was taken in, judged, routed, committed. On disk when this is `Ok`.
+    ///
+    /// # Errors
+    /// What may be refused at the end of the data; nothing of the message is kept then.
+    pub async fn take(
+        &self,
+        intake: Intake,
+        origin: Origin,
+        reverse_path: ReversePath,
+        recipients: Vec<ForwardPath>,
+    ) -> Result<Committed, Error> {
+        let received = if intake.is_large() {
+            // A large body has its own file, and that waits for the disk.
+            let finished =
+                tokio::task::spawn_blocking(move || intake.finish(origin, reverse_path, recipients));
+            finished.await.map_err(|_| Error::Unavailable)??
+        } else {
+            intake.finish(origin, reverse_path, recipients)?
+        };
+        judged::judge(received, self)?.routed(self)?.commit(self).await
+    }
+}
+
+/// Why a message or a recipient is not taken. A desk maps each to one reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The recipient's domain is not one of ours.
+    #[error("not one of our domains")]
+    NotLocal,
+    /// The domain is ours, and nobody there has this name.
+    #[error("no such user here")]
+    NoSuchUser,
+    /// More `Received` fields than any honest road has (RFC 5321 s.6.3).
+    #[error("the message is going in circles")]
+    Loop,
+    /// The header section is longer than `limits::HEADER`.
+    #[error("the message's header is too long")]
+    HeaderTooLong,
+    /// A submitted message without an author.
+    #[error("the message has no From: field with an address")]
+    NoAuthor,
+    /// A submitted message in a name that is not the sender's.
+    #[error("{0} is not an address of yours")]
+    NotYours(String),
+    /// No room on the disk for now.
+    #[error("no room for new mail for now")]
+    Full,
+    /// The store cannot take it now.
+    #[error("the message could not be stored for now")]
+    Unavailable,
+}
+
+impl Error {
+    /// Whether trying again later may help.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Error::Full | Error::Unavailable)
+    }
+}
+
+impl From<store::CommitError> for Error {
+    fn from(e: store::CommitError) -> Error {
+        match e {
+            store::CommitError::Full => Error::Full,
+            // A mailbox that went away between RCPT and the commit: the next try learns it at RCPT.
+            _ => Error::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Answers the SMTP machine: who may send what to whom, and the message's way into the store.
+//!
+//! RFC 5321, RFC 6409. The order of refusals: the sender at MAIL, each recipient at RCPT, the message at its end;
+//! nothing that was taken bounces later.
+
+use std::net::IpAddr;
+
+use wire::addr::{ForwardPath, ReversePath};
+use wire::machine::TlsFacts;
+use wire::smtp::reply::{Code, Enhanced, Reply};
+use wire::smtp::session::{Answer, Mail, Question, Role};
+
+use crate::flow::{self, House, Intake, Origin};
+use crate::login::{self, Door, Session};
+use crate::net::{Desk, Later, Out, Taken};
+
+/// The desk of one SMTP connection.
+pub struct SmtpDesk {
+    house: House,
+    door: Door,
+    role: Role,
+    peer: IpAddr,
+    session: Option<Session>,
+    transaction: Option<Transaction>,
+}
+
+struct Transaction {
+    mail: Mail,
+    recipients: Vec<ForwardPath>,
+    intake: Option<Intake>,
+}
+
+impl SmtpDesk {
+    /// The desk of a new connection.
+    #[must_use]
+    pub fn new(house: House, door: Door, role: Role, peer: IpAddr) -> SmtpDesk {
+        SmtpDesk { house, door, role, peer, session: None, transaction: None }
+    }
+
+    async fn ask(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Connected => Answer::Accepted,
+            Question::Login(credentials) => self.login(&credentials).await,
+            Question::Mail(mail) => self.mail(mail),
+            Question::Rcpt(path) => self.rcpt(path),
+            Question::DataBegin => match &mut self.transaction {
+                Some(t) => {
+                    t.intake = Some(Intake::new(&self.house));
+                    Answer::Accepted
+                }
+                None => out_of_order(),
+            },
+            Question::DataEnd { .. } => match self.transaction.take() {
+                Some(t) => self.take(t).await,
+                None => out_of_order(),
+            },
+            Question::DataAborted(why) => {
+                self.transaction = None;
+                tracing::info!(?why, "refused");
+                Answer::Accepted
+            }
+            Question::Reset | Question::Quit => {
+                self.transaction = None;
+                Answer::Accepted
+            }
+        }
+    }
+
+    async fn login(&mut self, credentials: &wire::sasl::Credentials) -> Answer {
+        match self.door.enter(self.peer, &credentials.user, &credentials.password).await {
+            Ok(session) => {
+                self.session = Some(session);
+                Answer::Accepted
+            }
+            Err(login::Refused::Wrong) => Answer::Denied,
+            Err(login::Refused::TooMany) => Answer::Reply(Reply::new(
+                Code::UNAVAILABLE,
+                Enhanced(7, 0),
+                "too many failed logins from your address; try again in a few minutes",
+            )),
+            Err(login::Refused::Unavailable) => Answer::Reply(Reply::new(
+                Code::TEMPORARY_AUTH,
+                Enhanced(7, 0),
+                "logins are not possible just now; try again in a few minutes",
+            )),
+        }
+    }
+
+    /// RFC 6409 s.6.1: whoever submits owns the reverse-path, or gives none.
+    fn mail(&mut self, mail: Mail) -> Answer {
+        if let (Some(session), ReversePath::Path(address)) = (&self.session, &mail.path)
+            && flow::owner(&self.house.store.directory(), &address.canonical()) != Some(session.account())
+        {
+            return Answer::Reply(reply_for(&flow::Error::NotYours(address.to_string()), self.role));
+        }
+        if self.house.is_full() {
+            return Answer::Reply(reply_for(&flow::Error::Full, self.role));
+        }
+        self.transaction = Some(Transaction { mail, recipients: Vec::new(), intake: None });
+        Answer::Accepted
+    }
+
+    fn rcpt(&mut self, path: ForwardPath) -> Answer {
+        let Some(transaction) = &mut self.transaction else { return out_of_order() };
+        let directory = self.house.store.directory();
+        match flow::route(&directory, self.house.postmaster.as_deref(), &path) {
+            Ok(_) => {
+                transaction.recipients.push(path);
+                Answer::Accepted
+            }
+            Err(e) => {
+                tracing::info!(from = %transaction.mail.path, to = %path, why = %e, "refused");
+                Answer::Reply(reply_for(&e, self.role))
+            }
+        }
+    }
+
+    /// The message's way into the store. 250 is said when this says so: it is on disk then.
+    async fn take(&mut self, transaction: Transaction) -> Answer {
+        let Transaction { mail, recipients, intake } = transaction;
+        let Some(intake) = intake else { return out_of_order() };
+        let origin = Origin {
+            peer: self.peer,
+            helo: mail.hello.name,
+            extended: mail.hello.extended,
+            tls: mail.tls,
+            account: self.session.as_ref().map(Session::account),
+        };
+        let (from, reverse_path) = (mail.path.to_string(), mail.path);
+        match self.house.take(intake, origin, reverse_path, recipients).await {
+            Ok(committed) => {
+                let text = match committed.copies {
+                    1 => format!("stored as {}", committed.id),
+                    n => format!("stored as {} in {n} mailboxes", committed.id),
+                };
+                Answer::Reply(Reply::new(Code::OK, Enhanced(0, 0), text))
+            }
+            Err(e) => {
+                tracing::info!(from, why = %e, "refused");
+                Answer::Reply(reply_for(&e, self.role))
+            }
+        }
+    }
+}
+
+/// The machine keeps the order; should it not, nothing is taken.
+fn out_of_order() -> Answer {
+    Answer::Reply(Reply::new(Code::SEQUENCE, Enhanced(5, 1), "no transaction is open"))
+}
+
+/// The one place where what went wrong becomes a reply.
+fn reply_for(e: &flow::Error, role: Role) -> Reply {
+    use flow::Error;
+    match e {
+        Error::NotLocal if role == Role::Submission => {
+            Reply::new(Code::REFUSED, Enhanced(7, 1), "this server does not deliver to other hosts yet")
+        }
+        Error::NotLocal => {
+            Reply::new(Code::REFUSED, Enhanced(7, 1), "relaying denied: not one of our domains")
+        }
+        Error::NoSuchUser => Reply::new(Code::REFUSED, Enhanced(1, 1), "no such user here"),
+        Error::Loop => {
+            Reply::new(Code::FAILED, Enhanced(4, 6), "too many Received fields: the message goes in circles")
+        }
+        Error::HeaderTooLong => Reply::new(Code::TOO_LARGE, Enhanced(3, 4), "the header is too long"),
+        Error::NoAuthor => {
+            Reply::new(Code::REFUSED, Enhanced(6, 0), "the message has no From: field with an address")
+        }
+        Error::NotYours(address) => {
+            Reply::new(Code::REFUSED, Enhanced(7, 1), format!("{address} is not an address of yours"))
+        }
+        Error::Full => Reply::new(Code::NO_ROOM, Enhanced(3, 1), "no room for new mail just now"),
+        Error::Unavailable => {
+            Reply::new(Code::LOCAL_ERROR, Enhanced(3, 0), "the message could not be stored; try again")
+        }
+    }
+}
+
+impl Desk for SmtpDesk {
+    type Question = Question;
+    type Answer = Answer;
+
+    fn answer<'a>(&'a mut self, question: Question, _out: &'a Out) -> Later<'a, Answer> {
+        Box::pin(self.ask(question))
+    }
+
+    fn body<'a>(&'a mut self, octets: &'a [u8]) -> Taken<'a> {
+        if let Some(intake) = self.transaction.as_mut().and_then(|t| t.intake.as_mut()) {
+            intake.push(octets);
+        }
+        Taken::Now
+    }
+
+    fn wake(&mut self, _watch: bool) -> Option<Later<'_, ()>> {
+        self.session.as_mut().map(|s| -> Later<'_, ()> { Box::pin(s.ends()) })
+    }
+
+    fn kicked(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::has_ended)
+    }
+
+    fn secured(&mut self, _facts: &TlsFacts) {
+        // RFC 3207 s.4.2: what was learned before TLS is forgotten.
+        self.session = None;
+        self.transaction = None;
+    }
+}

@@ -1,0 +1,123 @@
+//! The last stage: one durable commit holds the octets once and a delivery for each mailbox. Then 250.
+//!
+//! Trace headers: RFC 5321 s.4.4.
+
+use store::{Batch, Intent, InternalDate, Outcome, Prefix};
+use wire::flag::FlagNames;
+
+use super::routed::Delivery;
+use super::{Error, House, Received, Routed};
+use crate::clock;
+
+/// A message that is on disk, in every mailbox it goes to.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Our own name for it, for the 250.
+    pub id: String,
+    /// Into how many mailboxes it went.
+    pub copies: usize,
+}
+
+impl Routed {
+    /// Commits it, and waits until it is on disk.
+    ///
+    /// # Errors
+    /// `Full`, `Unavailable`.
+    pub async fn commit(self, house: &House) -> Result<Committed, Error> {
+        let Routed { judged, deliveries } = self;
+        let (received, header) = (judged.received, judged.header);
+        let now = clock::Date::now();
+        let id = received.id.to_string();
+        let size = received.body.len();
+        let replaces = if header.is_some() { received.header.len() } else { 0 };
+        let replaces = u32::try_from(replaces).map_err(|_| Error::HeaderTooLong)?;
+        // A header made anew (or trace alone) needs its empty line when the message begins with its body.
+        let bare = received.header.is_bare();
+        let common = received_field(&received, &house.hostname, &now);
+
+        let mut batch = Batch::new();
+        let prefixes: Vec<Vec<u8>> = deliveries
+            .iter()
+            .map(|d| {
+                let mut octets = format!(
+                    "Return-Path: {}\r\nDelivered-To: {}\r\n{common}",
+                    received.reverse_path, d.recipient
+                )
+                .into_bytes();
+                octets.extend_from_slice(header.as_deref().unwrap_or_default());
+                if bare {
+                    octets.extend_from_slice(b"\r\n");
+                }
+                octets
+            })
+            .collect();
+        let message_id = received.header.message_id().unwrap_or_default();
+        let sender = received.reverse_path.to_string();
+        let body = batch.body(received.body);
+        for (d, octets) in deliveries.iter().zip(prefixes) {
+            batch.push(Intent::Append {
+                mailbox: d.mailbox,
+                body,
+                prefix: Prefix { octets, replaces },
+                flags: FlagNames::default(),
+                date: Some(InternalDate { unix: now.unix, zone_minutes: now.zone_minutes }),
+            });
+        }
+        let committed = house.store.commit(batch).await?;
+        tracing::info!(%id, from = %sender, message_id, size, to = deliveries.len(), "accepted");
+        log_deliveries(house, &id, &deliveries, &committed.outcomes);
+        Ok(Committed { id, copies: deliveries.len() })
+    }
+}
+
+fn log_deliveries(house: &House, id: &str, deliveries: &[Delivery], outcomes: &[Outcome]) {
+    let directory = house.store.directory();
+    for (d, outcome) in deliveries.iter().zip(outcomes) {
+        if let Outcome::Placed { uid, .. } = outcome {
+            let account = directory.account(d.account).map_or("(gone)", |a| a.login.as_str());
+            tracing::info!(%id, account, mailbox = "INBOX", %uid, "delivered");
+        }
+    }
+}
+
+/// The `Received` field (RFC 5321 s.4.4), folded so that no line is long.
+fn received_field(received: &Received, hostname: &str, now: &clock::Date) -> String {
+    let origin = &received.origin;
+    let peer = match origin.peer.to_canonical() {
+        std::net::IpAddr::V4(ip) => format!("[{ip}]"),
+        std::net::IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+    };
+    let tls = origin.tls.as_ref().map_or_else(String::new, |t| format!(" ({} {})", t.version, t.cipher));
+    // RFC 5321 s.7.2: naming one recipient of several would tell the others.
+    let only = match received.recipients.as_slice() {
+        [path] => format!("\r\n\tfor {path}"),
+        _ => String::new(),
+    };
+    format!(
+        "Received: from {} ({peer})\r\n\tby {hostname} (Penfold) with {}{tls}\r\n\tid {}{only};\r\n\t{now}\r\n",
+        clean(&origin.helo),
+        origin.with(),
+        received.id,
+    )
+}
+
+/// A peer's own name as a word that cannot break the field: letters, digits and what host names and literals need.
+fn clean(helo: &str) -> String {
+    let word: String =
+        helo.chars().filter(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(*c)).take(255).collect();
+    if word.is_empty() { "unknown".to_owned() } else { word }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_name_cannot_break_the_field() {
+        assert_eq!(clean("mail.example.net"), "mail.example.net");
+        assert_eq!(clean("[IPv6:::1]"), "[IPv6:::1]");
+        assert_eq!(clean("x\r\nBcc: y (z)"), "xBcc:yz");
+        assert_eq!(clean("\r\n"), "unknown");
+        assert_eq!(clean(&"a".repeat(1000)).len(), 255);
+    }
+}

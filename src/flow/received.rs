@@ -1,0 +1,161 @@
+//! The first stage: octets taken as they come, and what is known of where they came from.
+
+use std::net::IpAddr;
+
+use store::{AccountId, Spool, SpoolError, Spooled};
+use wire::addr::{ForwardPath, ReversePath};
+use wire::machine::TlsFacts;
+
+use super::header::{Catcher, Header};
+use super::{Error, House};
+use crate::clock;
+
+/// Where a message came from: what trace headers and the log tell of it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// What it called itself.
+    pub helo: String,
+    /// Whether it said EHLO.
+    pub extended: bool,
+    /// What TLS agreed on, if it was used.
+    pub tls: Option<TlsFacts>,
+    /// The account that submits it; `None` for mail from elsewhere.
+    pub account: Option<AccountId>,
+}
+
+impl Origin {
+    /// The `with` keyword of RFC 3848: ESMTP, then S inside TLS, then A when authenticated.
+    #[must_use]
+    pub fn with(&self) -> &'static str {
+        match (self.extended, self.tls.is_some(), self.account.is_some()) {
+            (false, _, _) => "SMTP",
+            (true, false, false) => "ESMTP",
+            (true, true, false) => "ESMTPS",
+            (true, false, true) => "ESMTPA",
+            (true, true, true) => "ESMTPSA",
+        }
+    }
+}
+
+/// A message that is being taken.
+pub struct Intake {
+    spool: Spool,
+    catcher: Catcher,
+    failed: Option<Error>,
+}
+
+impl Intake {
+    /// Nothing taken yet.
+    #[must_use]
+    pub fn new(house: &House) -> Intake {
+        Intake { spool: house.store.spool(), catcher: Catcher::default(), failed: None }
+    }
+
+    /// Takes the next octets. After a failure the rest is dropped; [`Intake::finish`] tells why.
+    pub fn push(&mut self, octets: &[u8]) {
+        if self.failed.is_none() {
+            self.catcher.push(octets);
+            if let Err(e) = self.spool.push(octets) {
+                self.failed = Some(spool_error(&e));
+            }
+        }
+    }
+
+    /// How many octets would be in memory or on disk now; a large message is synced when it is finished.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.spool.is_large()
+    }
+
+    /// The whole message. Waits for the disk when it is large: call it where that is allowed.
+    ///
+    /// # Errors
+    /// `Full`, `Unavailable`, `HeaderTooLong`.
+    pub fn finish(
+        self,
+        origin: Origin,
+        reverse_path: ReversePath,
+        recipients: Vec<ForwardPath>,
+    ) -> Result<Received, Error> {
+        if let Some(e) = self.failed {
+            return Err(e);
+        }
+        let header = self.catcher.finish().ok_or(Error::HeaderTooLong)?;
+        let body = self.spool.finish().map_err(|e| spool_error(&e))?;
+        Ok(Received { id: MessageRef::new(), origin, reverse_path, recipients, header, body })
+    }
+}
+
+fn spool_error(e: &SpoolError) -> Error {
+    match e {
+        SpoolError::Full => Error::Full,
+        SpoolError::TooLarge | SpoolError::Io(_) => Error::Unavailable,
+    }
+}
+
+/// Our own name for a message: in its `Received` field, in the 250, in every line of the log about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRef(String);
+
+impl MessageRef {
+    /// A new one: the time, then chance; no two are the same.
+    fn new() -> MessageRef {
+        let mut chance = [0; 5];
+        // Names need not be secret: without randomness the time in nanoseconds has to do.
+        let _ = aws_lc_rs::rand::fill(&mut chance);
+        let wall = clock::wall();
+        let chance = chance.iter().fold(0u64, |n, &b| n << 8 | u64::from(b));
+        MessageRef(format!("{:x}{:05x}.{chance:010x}", wall.seconds, wall.nanos / 1_000))
+    }
+}
+
+impl std::fmt::Display for MessageRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A whole message as it came, with its envelope.
+#[derive(Debug)]
+pub struct Received {
+    /// Our own name for it.
+    pub id: MessageRef,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Its reverse-path.
+    pub reverse_path: ReversePath,
+    /// Its forward-paths; each was accepted by [`super::route`].
+    pub recipients: Vec<ForwardPath>,
+    /// Its header.
+    pub header: Header,
+    /// Its octets, header included.
+    pub body: Spooled,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_with_keyword_tells_tls_and_authentication() {
+        let mut o = Origin {
+            peer: IpAddr::from([127, 0, 0, 1]),
+            helo: "x".into(),
+            extended: true,
+            tls: None,
+            account: None,
+        };
+        assert_eq!(o.with(), "ESMTP");
+        o.tls = Some(TlsFacts::default());
+        assert_eq!(o.with(), "ESMTPS");
+        o.extended = false;
+        assert_eq!(o.with(), "SMTP");
+    }
+
+    #[test]
+    fn no_two_names_are_the_same() {
+        assert_ne!(MessageRef::new(), MessageRef::new());
+    }
+}

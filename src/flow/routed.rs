@@ -1,0 +1,126 @@
+//! The third stage: each recipient through domains, addresses, aliases and subaddresses to local mailboxes.
+//!
+//! RFC 5321 s.4.5.1 and RFC 2142 (postmaster and abuse are always somebody), RFC 5233 (`user+detail@` is `user@`).
+//! The same function answers at RCPT and at the end of the data, so that nothing taken there bounces later.
+
+use store::{AccountId, Directory, MailboxId, Target};
+use wire::addr::{Address, ForwardPath};
+
+use super::{Error, House, Judged};
+
+/// How often an alias may lead to another: deeper is taken to be a circle.
+const ALIAS_DEPTH: usize = 10;
+
+/// A message with the mailboxes it goes to.
+#[derive(Debug)]
+pub struct Routed {
+    /// The message.
+    pub judged: Judged,
+    /// One for each mailbox, however many recipients lead there.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// One local mailbox that a message goes to.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Whose.
+    pub account: AccountId,
+    /// Which.
+    pub mailbox: MailboxId,
+    /// The first recipient that led here.
+    pub recipient: String,
+}
+
+/// The accounts that get mail for a recipient; never empty.
+///
+/// # Errors
+/// `NotLocal`, `NoSuchUser`.
+pub fn route(
+    directory: &Directory,
+    postmaster: Option<&str>,
+    path: &ForwardPath,
+) -> Result<Vec<AccountId>, Error> {
+    let address = match path {
+        ForwardPath::Postmaster => return responsible(directory, postmaster).map(|a| vec![a]),
+        ForwardPath::Path(address) => address,
+    };
+    let domain = address.domain.name().ok_or(Error::NotLocal)?;
+    if !directory.has_domain(domain) {
+        return Err(Error::NotLocal);
+    }
+    let mut accounts = Vec::new();
+    expand(directory, &address.canonical(), ALIAS_DEPTH, &mut accounts);
+    if accounts.is_empty() {
+        let local = address.local.as_str();
+        if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
+            accounts.push(responsible(directory, postmaster)?);
+        }
+    }
+    if accounts.is_empty() { Err(Error::NoSuchUser) } else { Ok(accounts) }
+}
+
+/// The account that an address belongs to, by itself or by its subaddress; aliases belong to nobody.
+#[must_use]
+pub fn owner(directory: &Directory, canonical: &str) -> Option<AccountId> {
+    match look_up(directory, canonical)? {
+        Target::Account(account) => Some(*account),
+        Target::Alias(_) => None,
+    }
+}
+
+/// The address itself, else without its detail (RFC 5233 s.4: what follows the first `+`).
+fn look_up<'a>(directory: &'a Directory, canonical: &str) -> Option<&'a Target> {
+    directory.resolve(canonical).or_else(|| {
+        let (local, domain) = canonical.rsplit_once('@')?;
+        let (user, _detail) = local.split_once('+')?;
+        directory.resolve(&format!("{user}@{domain}"))
+    })
+}
+
+fn expand(directory: &Directory, canonical: &str, depth: usize, accounts: &mut Vec<AccountId>) {
+    match look_up(directory, canonical) {
+        Some(Target::Account(account)) if !accounts.contains(account) => accounts.push(*account),
+        Some(Target::Alias(to)) if depth > 0 => {
+            for address in to {
+                expand(directory, address, depth - 1, accounts);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Who answers for this host: the account that the configuration names, else the first.
+fn responsible(directory: &Directory, postmaster: Option<&str>) -> Result<AccountId, Error> {
+    let named = postmaster.and_then(|name| {
+        let name = name.to_ascii_lowercase();
+        let by_address = Address::parse(name.as_bytes()).ok().and_then(|a| owner(directory, &a.canonical()));
+        by_address.or_else(|| directory.login(&name).map(|account| account.id))
+    });
+    named.or_else(|| directory.accounts().next().map(|account| account.id)).ok_or(Error::NoSuchUser)
+}
+
+impl Judged {
+    /// Finds the mailboxes that the message goes to.
+    ///
+    /// # Errors
+    /// `Unavailable` when a recipient accepted at RCPT is gone since: the next try learns it there.
+    pub fn routed(self, house: &House) -> Result<Routed, Error> {
+        let directory = house.store.directory();
+        let mut deliveries: Vec<Delivery> = Vec::new();
+        for path in &self.received.recipients {
+            for account in
+                route(&directory, house.postmaster.as_deref(), path).map_err(|_| Error::Unavailable)?
+            {
+                if deliveries.iter().all(|d| d.account != account) {
+                    let mailbox = directory.mailbox_at(account, "INBOX").ok_or(Error::Unavailable)?.id;
+                    let recipient = match path {
+                        ForwardPath::Postmaster => format!("postmaster@{}", house.hostname),
+                        ForwardPath::Path(address) => address.to_string(),
+                    };
+                    deliveries.push(Delivery { account, mailbox, recipient });
+                }
+            }
+        }
+        Ok(Routed { judged: self, deliveries })
+    }
+}
