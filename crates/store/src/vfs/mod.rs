@@ -8,6 +8,8 @@
 //! here retries a failed sync or hides one: after it the caller does not know what is on disk, and must act on that.
 
 mod real;
+#[cfg(feature = "faults")]
+pub mod sim;
 
 pub use real::{RealVfs, sync_name_of_root};
 
