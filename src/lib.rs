@@ -11,4 +11,5 @@ pub mod net;
 pub mod observe;
 pub mod password;
 pub mod rate;
+pub mod run;
 pub mod tls;

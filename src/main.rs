@@ -1,3 +1,7 @@
-//! The binary.
+//! The binary. Everything is in the library, where tests reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    penfold::cli::main()
+}

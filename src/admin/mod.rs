@@ -1,12 +1,106 @@
 //! What a command or a page does, one function each: used by the command line, the control socket and later the
 //! web page, so that all three do and say the same.
 //!
-//! It knows the store and hashes passwords; it prints nothing, asks nobody and opens no network sockets.
+//! It knows the store and has passwords hashed; it prints nothing, asks nobody and opens no network sockets. Each
+//! change is one commit of the store: it is done as a whole, or not at all.
 
+mod accounts;
+mod address;
+mod aliases;
 pub mod control;
+mod domains;
 mod error;
-pub mod generate;
+pub mod policy;
 mod request;
+mod status;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use store::{Batch, CommitError, Committed, Refused, Store};
+use wire::secret::Secret;
+
+use crate::login::Door;
 
 pub use error::{Error, Kind};
 pub use request::*;
+
+/// What only a running server knows, asked when it is wanted.
+pub type Facts = Arc<dyn Fn() -> ServerStatus + Send + Sync>;
+
+/// Does what is asked.
+#[derive(Clone)]
+pub struct Admin {
+    store: Store,
+    directory: PathBuf,
+    door: Door,
+    server: Option<Facts>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// On an open store, whose data directory is `directory`; `door` is where logins are looked at. Without `server`, no server runs.
+    #[must_use]
+    pub fn new(store: Store, directory: PathBuf, door: Door, server: Option<Facts>) -> Admin {
+        Admin { store, directory, door, server }
+    }
+
+    /// Does what is asked. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// Whatever the function asked for refuses.
+    pub async fn answer(&self, request: Request) -> Result<Answer, Error> {
+        match request {
+            Request::DomainAdd { name } => self.domain_add(&name).await,
+            Request::DomainList => Ok(self.domain_list()),
+            Request::DomainRemove { name } => self.domain_remove(&name).await,
+            Request::AccountAdd { address, password } => self.account_add(&address, &password).await,
+            Request::AccountList => Ok(self.account_list()),
+            Request::AccountPassword { address, password } => {
+                self.account_password(&address, &password).await
+            }
+            Request::AccountRemove { address } => self.account_remove(&address).await,
+            Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
+            Request::AliasList => Ok(self.alias_list()),
+            Request::AliasRemove { address } => self.alias_remove(&address).await,
+            Request::Status => Ok(self.status()),
+        }
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        self.store.commit(batch).await.map_err(Error::from)
+    }
+
+    /// The hash of a password that a person may choose.
+    async fn hash(&self, password: &Password) -> Result<String, Error> {
+        policy::check(password)?;
+        let password = Secret::new(password.reveal().to_owned());
+        match self.door.passwords().hash(&password).await {
+            Ok(hash) => Ok(hash.expose().clone()),
+            Err(why) => Err(Error::Hash { why: why.to_string() }),
+        }
+    }
+}
+
+/// Most of these were looked at before the commit; they come when another command was quicker.
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Error {
+        match error {
+            CommitError::Full => Error::Full,
+            CommitError::Broken => Error::Broken,
+            CommitError::Closed => Error::Stopping,
+            CommitError::Refused(Refused::NoSuchDomain(name)) => Error::NoSuchDomain { name },
+            CommitError::Refused(Refused::AddressTaken(address) | Refused::LoginTaken(address)) => {
+                Error::AddressTaken { address, by: "somebody has it".into() }
+            }
+            CommitError::Refused(Refused::NoSuchAddress(address)) => Error::NoSuchAlias { address },
+            CommitError::Refused(other) => Error::Refused { why: other.to_string() },
+        }
+    }
+}

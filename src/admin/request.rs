@@ -218,6 +218,8 @@ pub struct ListenerStatus {
     pub open: u64,
     /// Connections since the start.
     pub total: u64,
+    /// Clients since the start that were not let in, because there were too many.
+    pub refused: u64,
 }
 
 /// The certificate that clients see.
@@ -240,20 +242,44 @@ pub struct CertificateStatus {
 pub struct StoreStatus {
     /// The data directory.
     pub directory: String,
-    /// False when it can only be read until the next start.
-    pub writable: bool,
-    /// Commits ever made.
-    pub commits: u64,
+    /// What it can do now.
+    pub mode: StoreMode,
+    /// Why the index is not used any more, if it failed; the server is about to start again.
+    pub condemned: Option<String>,
     /// Messages in all mailboxes.
     pub messages: u64,
     /// Their octets.
     pub octets: u64,
-    /// Octets free on its file system.
-    pub space_free: u64,
-    /// Octets of its file system.
-    pub space_total: u64,
-    /// How long the last fdatasync took, in milliseconds.
-    pub last_sync_ms: Option<f64>,
+    /// Commits since the store was opened.
+    pub commits: u64,
+    /// Commits refused since then.
+    pub refused: u64,
+    /// Groups of commits written since then, each with one fdatasync.
+    pub groups: u64,
+    /// Groups whose write or fdatasync failed since then. Anything but 0 means: look at the disk.
+    pub failed_groups: u64,
+    /// Octets of the log written since then.
+    pub log_octets: u64,
+    /// How long the last fdatasync took, in milliseconds; 0 when there was none yet.
+    pub last_sync_ms: f64,
+    /// Octets free on its file system, if they can be told.
+    pub free: Option<u64>,
+    /// True while a jump of the clock keeps everything that destroys from happening.
+    pub time_frozen: bool,
+}
+
+/// What the store can do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreMode {
+    /// Everything.
+    Serving,
+    /// New mail is refused for want of space.
+    LowSpace,
+    /// It can only be read, until the next start.
+    ReadOnly,
+    /// Closed.
+    Closed,
 }
 
 #[cfg(test)]

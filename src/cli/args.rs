@@ -7,9 +7,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Where the configuration is looked for when `--config` does not name it.
-pub const DEFAULT_CONFIG: &str = "/etc/penfold/config.toml";
-
 const TEMPLATE: &str = "\
 {before-help}{about-with-newline}
 {usage-heading} {usage}
@@ -171,7 +168,7 @@ When no server runs, what the data directory holds is shown, and the exit code i
 
 Examples:
   penfold status
-  penfold status --json | jq .certificate.expires";
+  penfold status --json | jq .server.certificate.expires";
 
 /// `penfold config ...`
 #[derive(Clone, Copy, Debug, Subcommand)]

@@ -1,0 +1,124 @@
+//! Accounts: people with mailboxes and a password.
+
+use std::sync::Arc;
+
+use store::{Account, Batch, Directory, Intent, Outcome, Target};
+
+use super::{AccountRow, Admin, Answer, Error, Password, address};
+
+impl Admin {
+    /// Makes an account with its mailboxes. Its address is its login name.
+    pub(super) async fn account_add(&self, given: &str, password: &Password) -> Result<Answer, Error> {
+        let (address, domain) = address::address(given)?;
+        let directory = self.store.directory();
+        if !directory.has_domain(&domain) {
+            return Err(Error::NoSuchDomain { name: domain });
+        }
+        free(&directory, &address)?;
+        let hash = self.hash(password).await?;
+        let intent =
+            Intent::AddAccount { login: address.clone(), password: hash, addresses: vec![address.clone()] };
+        let done = self.commit(Batch::of(intent)).await?;
+        let id = done.outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Account(id) => Some(id.get()),
+            _ => None,
+        });
+        tracing::info!(account = address, id, "account added");
+        Ok(Answer::AccountAdded { id: id.unwrap_or_default(), address })
+    }
+
+    /// All accounts by login name, with what they hold.
+    pub(super) fn account_list(&self) -> Answer {
+        let directory = self.store.directory();
+        let mut rows: Vec<AccountRow> = directory
+            .accounts()
+            .map(|account| {
+                let (messages, octets) = self.holds(account);
+                AccountRow {
+                    id: account.id.get(),
+                    login: account.login.clone(),
+                    addresses: account.addresses.clone(),
+                    messages,
+                    octets,
+                }
+            })
+            .collect();
+        rows.sort_by(|a, b| a.login.cmp(&b.login));
+        Answer::Accounts(rows)
+    }
+
+    /// Gives an account another password. Whoever is logged in with the old one is put out.
+    pub(super) async fn account_password(&self, given: &str, password: &Password) -> Result<Answer, Error> {
+        let account = find(&self.store.directory(), given)?;
+        let hash = self.hash(password).await?;
+        self.commit(Batch::of(Intent::SetPassword { account: account.id, password: hash })).await?;
+        self.door.passwords().forget(account.id.get());
+        tracing::info!(account = account.login, "password changed");
+        Ok(Answer::PasswordSet { address: account.login.clone() })
+    }
+
+    /// Removes an account and its mail. No alias may lead to it any more.
+    pub(super) async fn account_remove(&self, given: &str) -> Result<Answer, Error> {
+        let directory = self.store.directory();
+        let account = find(&directory, given)?;
+        for address in &account.addresses {
+            nothing_leads_to(&directory, address)?;
+        }
+        let (messages, _) = self.holds(&account);
+        self.commit(Batch::of(Intent::RemoveAccount { account: account.id })).await?;
+        self.door.passwords().forget(account.id.get());
+        tracing::info!(account = account.login, messages, "account removed");
+        Ok(Answer::AccountRemoved { address: account.login.clone(), messages })
+    }
+
+    /// Messages in an account's mailboxes, and their octets.
+    pub(super) fn holds(&self, account: &Account) -> (u64, u64) {
+        let heads = account.mailboxes.iter().filter_map(|&id| self.store.head(id));
+        heads.fold((0, 0), |(messages, octets), head| {
+            (messages + u64::from(head.exists), octets + head.octets)
+        })
+    }
+}
+
+/// The account that has an address or logs in by that name.
+fn find(directory: &Directory, given: &str) -> Result<Arc<Account>, Error> {
+    let (address, _) = address::address(given)?;
+    if let Some(account) = directory.login(&address) {
+        return Ok(Arc::clone(account));
+    }
+    match directory.resolve(&address) {
+        Some(Target::Account(id)) => {
+            directory.account(*id).map(Arc::clone).ok_or(Error::NoSuchAccount { address })
+        }
+        Some(Target::Alias(to)) => Err(Error::IsAlias { address, to: to.clone() }),
+        None => Err(Error::NoSuchAccount { address }),
+    }
+}
+
+/// Nobody has the address yet.
+pub(super) fn free(directory: &Directory, address: &str) -> Result<(), Error> {
+    let by = match directory.resolve(address) {
+        Some(Target::Alias(to)) => format!("it is an alias for {}", to.join(", ")),
+        Some(Target::Account(id)) => match directory.account(*id) {
+            Some(account) if account.login != address => format!("it is an address of {}", account.login),
+            _ => "there is such an account".into(),
+        },
+        None if directory.login(address).is_some() => "somebody logs in by that name".into(),
+        None => return Ok(()),
+    };
+    Err(Error::AddressTaken { address: address.to_owned(), by })
+}
+
+/// No alias would be left leading nowhere.
+pub(super) fn nothing_leads_to(directory: &Directory, address: &str) -> Result<(), Error> {
+    let aliases: Vec<String> = directory
+        .aliases()
+        .filter(|(_, to)| to.iter().any(|target| target == address))
+        .map(|(alias, _)| alias.to_owned())
+        .collect();
+    if aliases.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::AliasesLeadHere { address: address.to_owned(), aliases })
+    }
+}

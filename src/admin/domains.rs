@@ -1,0 +1,59 @@
+//! Domains whose mail we take.
+
+use store::{Batch, Intent, Target};
+
+use super::{Admin, Answer, DomainRow, Error, address};
+
+impl Admin {
+    /// Takes mail for a domain from now on.
+    pub(super) async fn domain_add(&self, given: &str) -> Result<Answer, Error> {
+        let name = address::domain(given)?;
+        if self.store.directory().has_domain(&name) {
+            return Err(Error::DomainExists { name });
+        }
+        self.commit(Batch::of(Intent::AddDomain { name: name.clone() })).await?;
+        tracing::info!(domain = name, "domain added");
+        Ok(Answer::DomainAdded { name })
+    }
+
+    /// All domains by name, with how much is in them.
+    pub(super) fn domain_list(&self) -> Answer {
+        let directory = self.store.directory();
+        let rows = directory.domains().map(|name| {
+            let mut row = DomainRow { name: name.to_owned(), accounts: 0, aliases: 0 };
+            for (_, target) in directory.targets().filter(|(address, _)| is_in(address, name)) {
+                match target {
+                    Target::Account(_) => row.accounts += 1,
+                    Target::Alias(_) => row.aliases += 1,
+                }
+            }
+            row
+        });
+        Answer::Domains(rows.collect())
+    }
+
+    /// Takes no mail for a domain any more. Nobody may be left in it.
+    pub(super) async fn domain_remove(&self, given: &str) -> Result<Answer, Error> {
+        let name = address::domain(given)?;
+        let directory = self.store.directory();
+        if !directory.has_domain(&name) {
+            return Err(Error::NoSuchDomain { name });
+        }
+        let left: Vec<String> = directory
+            .targets()
+            .filter(|(address, _)| is_in(address, &name))
+            .map(|(address, _)| address.to_owned())
+            .collect();
+        if !left.is_empty() {
+            return Err(Error::DomainInUse { name, left });
+        }
+        self.commit(Batch::of(Intent::RemoveDomain { name: name.clone() })).await?;
+        tracing::info!(domain = name, "domain removed");
+        Ok(Answer::DomainRemoved { name })
+    }
+}
+
+/// Whether a canonical address lies in a domain.
+fn is_in(address: &str, domain: &str) -> bool {
+    address.rsplit_once('@').is_some_and(|(_, of)| of == domain)
+}

@@ -1,0 +1,52 @@
+//! How the server is: facts, no judgement.
+
+use std::path::Path;
+
+use super::{Admin, Answer, Status, StoreMode, StoreStatus};
+
+impl Admin {
+    /// What listens, who is connected, how the store and the certificate are.
+    pub(super) fn status(&self) -> Answer {
+        let directory = self.store.directory();
+        let mut status = Status {
+            server: self.server.as_ref().map(|facts| facts()),
+            store: self.store_status(&self.directory),
+            domains: 0,
+            accounts: 0,
+            aliases: 0,
+        };
+        status.domains = directory.domains().map(|_| 1).sum();
+        status.aliases = directory.aliases().map(|_| 1).sum();
+        for account in directory.accounts() {
+            status.accounts += 1;
+            let (messages, octets) = self.holds(account);
+            status.store.messages += messages;
+            status.store.octets += octets;
+        }
+        Answer::Status(Box::new(status))
+    }
+
+    fn store_status(&self, directory: &Path) -> StoreStatus {
+        let health = self.store.health();
+        StoreStatus {
+            directory: directory.display().to_string(),
+            mode: match health.mode {
+                store::Mode::Serving => StoreMode::Serving,
+                store::Mode::LowSpace => StoreMode::LowSpace,
+                store::Mode::ReadOnly => StoreMode::ReadOnly,
+                store::Mode::Closed => StoreMode::Closed,
+            },
+            condemned: health.condemned,
+            messages: 0,
+            octets: 0,
+            commits: health.commits,
+            refused: health.refused,
+            groups: health.groups,
+            failed_groups: health.failed_groups,
+            log_octets: health.log_octets,
+            last_sync_ms: health.last_sync.as_secs_f64() * 1_000.0,
+            free: health.free,
+            time_frozen: health.time_frozen,
+        }
+    }
+}

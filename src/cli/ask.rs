@@ -1,0 +1,95 @@
+//! Who does what was asked: the running server, over its control socket; or, when none runs, this process itself,
+//! on the data directory and under its lock. Both run the same functions of `admin`.
+
+use std::io;
+
+use super::owner;
+use super::print::Failure;
+use crate::admin::control::{self, Asked};
+use crate::admin::{Answer, Error, Kind, Request};
+use crate::config::Config;
+use crate::run;
+
+/// Asks on behalf of the commands.
+#[derive(Debug)]
+pub(super) struct Asker {
+    config: Config,
+}
+
+impl Asker {
+    /// For the server of this configuration.
+    pub(super) fn new(config: Config) -> Asker {
+        Asker { config }
+    }
+
+    /// Has a request done, by whoever can.
+    pub(super) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        match self.running(request)? {
+            Some(answer) => Ok(answer),
+            None => self.in_process(request),
+        }
+    }
+
+    /// Has a request done by the running server; `None` when none runs.
+    fn running(&self, request: &Request) -> Result<Option<Answer>, Failure> {
+        let socket = self.config.control.display();
+        match control::ask(&self.config.control, request) {
+            Asked::Answered(Ok(answer)) => Ok(Some(answer)),
+            Asked::Answered(Err(error)) => Err(error.into()),
+            Asked::NobodyThere => Ok(None),
+            Asked::NoAnswer(why) if why.kind() == io::ErrorKind::PermissionDenied => Err(Failure::new(
+                Kind::Unreachable,
+                format!("the control socket {socket} is for root and the server's own user only"),
+                "run this as root (sudo), or as the user that the server runs as",
+            )),
+            Asked::NoAnswer(why) => Err(Failure::new(
+                Kind::Unreachable,
+                format!("the server does not answer on its control socket {socket}: {why}"),
+                "look at its log (`journalctl -u penfold`), and start it again if it hangs",
+            )),
+        }
+    }
+
+    fn in_process(&self, request: &Request) -> Result<Answer, Failure> {
+        let directory = &self.config.data_dir;
+        let makes = matches!(request, Request::DomainAdd { .. });
+        match std::fs::metadata(directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !makes => return nothing_yet(request, self),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(owner::unreadable(directory, &e)),
+            Ok(found) => owner::become_owner(directory, &found)?,
+        }
+        match run::in_process(&self.config, request.clone()) {
+            Ok(result) => result.map_err(Failure::from),
+            // A server may have come up just now, and hold the lock.
+            Err(run::Error::Locked { .. }) if let Ok(Some(answer)) = self.running(request) => Ok(answer),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What there is to say when there is no data directory: reading does not make one.
+fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
+    let nothing: Error = match request {
+        Request::DomainList => return Ok(Answer::Domains(Vec::new())),
+        Request::AccountList => return Ok(Answer::Accounts(Vec::new())),
+        Request::AliasList => return Ok(Answer::Aliases(Vec::new())),
+        Request::DomainRemove { name } => Error::NoSuchDomain { name: name.clone() },
+        Request::AccountPassword { address, .. } | Request::AccountRemove { address } => {
+            Error::NoSuchAccount { address: address.clone() }
+        }
+        Request::AliasRemove { address } => Error::NoSuchAlias { address: address.clone() },
+        Request::AccountAdd { address, .. } | Request::AliasAdd { address, .. } => {
+            let name = address.rsplit('@').next().unwrap_or_default();
+            Error::NoSuchDomain { name: name.to_owned() }
+        }
+        Request::Status | Request::DomainAdd { .. } => {
+            return Err(Failure::new(
+                Kind::Unreachable,
+                format!("no server runs, and there is no data directory {}", asker.config.data_dir.display()),
+                "`penfold domain add example.org` makes it, `penfold serve` too",
+            ));
+        }
+    };
+    Err(nothing.into())
+}

@@ -1,0 +1,193 @@
+//! The commands about domains, accounts and aliases: what is asked of `admin`, and how its answer is told.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use serde_json::json;
+use wire::secret::Secret;
+
+use super::args::{AccountCommand, AliasCommand, DomainCommand};
+use super::ask::Asker;
+use super::print::{self, Failure, count, number, octets};
+use super::secret;
+use crate::admin::{AccountRow, AliasRow, Answer, DomainRow, Kind, Password, Request};
+use crate::password;
+
+/// `penfold domain ...`
+pub(super) fn domain(ask: &Asker, command: DomainCommand) -> Result<ExitCode, Failure> {
+    match command {
+        DomainCommand::Add { name, output } => {
+            let Answer::DomainAdded { name } = ask.ask(&Request::DomainAdd { name })? else {
+                return strange();
+            };
+            tell(output.json, &json!({"domain": name}), || {
+                format!(
+                    "{name} is a domain of this server now.\n\
+                     Next: `penfold account add NAME@{name}`, and an MX record for {name} that names this host.\n"
+                )
+            })
+        }
+        DomainCommand::List(output) => {
+            let Answer::Domains(rows) = ask.ask(&Request::DomainList)? else { return strange() };
+            tell(output.json, &rows, || domains(&rows))
+        }
+        DomainCommand::Remove { name, sure, output } => {
+            secret::confirm(sure.yes, &name, &format!("No mail for {name} will be taken any more."))?;
+            let Answer::DomainRemoved { name } = ask.ask(&Request::DomainRemove { name })? else {
+                return strange();
+            };
+            tell(output.json, &json!({"domain": name}), || {
+                format!("{name} is no domain of this server any more.\n")
+            })
+        }
+    }
+}
+
+/// `penfold account ...`
+pub(super) fn account(ask: &Asker, command: AccountCommand) -> Result<ExitCode, Failure> {
+    match command {
+        AccountCommand::Add { address, password, output } => {
+            let (password, made) = secret::obtain(password, &address)?;
+            let request = Request::AccountAdd { address, password: password.clone() };
+            let Answer::AccountAdded { id, address } = ask.ask(&request)? else { return strange() };
+            let shown = made.then(|| password.reveal());
+            tell(output.json, &json!({"id": id, "address": address, "password": shown}), || {
+                format!(
+                    "The account {address} is there.\n{}",
+                    login_lines(&address, made.then_some(&password))
+                )
+            })
+        }
+        AccountCommand::List(output) => {
+            let Answer::Accounts(rows) = ask.ask(&Request::AccountList)? else { return strange() };
+            tell(output.json, &rows, || accounts(&rows))
+        }
+        AccountCommand::Password { address, password, output } => {
+            let (password, made) = secret::obtain(password, &address)?;
+            let request = Request::AccountPassword { address, password: password.clone() };
+            let Answer::PasswordSet { address } = ask.ask(&request)? else { return strange() };
+            let shown = made.then(|| password.reveal());
+            tell(output.json, &json!({"address": address, "password": shown}), || {
+                format!(
+                    "{address} has a new password; sessions with the old one have ended.\n{}",
+                    login_lines(&address, made.then_some(&password))
+                )
+            })
+        }
+        AccountCommand::Remove { address, sure, output } => {
+            if !sure.yes {
+                let loss = what_would_be_lost(ask, &address)?;
+                secret::confirm(false, &address, &loss)?;
+            }
+            let request = Request::AccountRemove { address };
+            let Answer::AccountRemoved { address, messages } = ask.ask(&request)? else { return strange() };
+            tell(output.json, &json!({"address": address, "messages": messages}), || {
+                format!("The account {address} is gone, with {}.\n", count(messages, "message"))
+            })
+        }
+    }
+}
+
+/// `penfold alias ...`
+pub(super) fn alias(ask: &Asker, command: AliasCommand) -> Result<ExitCode, Failure> {
+    match command {
+        AliasCommand::Add { address, to, output } => {
+            let Answer::AliasAdded(row) = ask.ask(&Request::AliasAdd { address, to })? else {
+                return strange();
+            };
+            tell(output.json, &row, || {
+                format!("Mail for {} goes to {} now.\n", row.address, row.to.join(", "))
+            })
+        }
+        AliasCommand::List(output) => {
+            let Answer::Aliases(rows) = ask.ask(&Request::AliasList)? else { return strange() };
+            tell(output.json, &rows, || aliases(&rows))
+        }
+        AliasCommand::Remove { address, sure, output } => {
+            secret::confirm(sure.yes, &address, &format!("Mail for {address} will be refused."))?;
+            let Answer::AliasRemoved { address } = ask.ask(&Request::AliasRemove { address })? else {
+                return strange();
+            };
+            tell(output.json, &json!({"address": address}), || format!("The alias {address} is gone.\n"))
+        }
+    }
+}
+
+fn tell(
+    as_json: bool,
+    value: &impl serde::Serialize,
+    words: impl FnOnce() -> String,
+) -> Result<ExitCode, Failure> {
+    if as_json {
+        print::json(value);
+    } else {
+        print::out(&words());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An answer that belongs to another request: a defect of one end.
+fn strange() -> Result<ExitCode, Failure> {
+    Err(Failure::plain(Kind::Failed, "the server answered something that was not asked"))
+}
+
+fn login_lines(address: &str, made: Option<&Password>) -> String {
+    let Some(password) = made else { return format!("  Login name  {address}\n") };
+    let shown = password::in_groups(&Secret::new(password.reveal().to_owned()));
+    format!(
+        "  Login name  {address}\n  Password    {}\n\
+         It is shown this once only, and counts with or without the spaces.\n",
+        shown.expose()
+    )
+}
+
+/// Says how much mail goes with an account, before it does. Also finds out that there is no such account.
+fn what_would_be_lost(ask: &Asker, address: &str) -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(format!("All mail of {address} will be lost."));
+    }
+    let Answer::Accounts(rows) = ask.ask(&Request::AccountList)? else {
+        return Ok(format!("All mail of {address} will be lost."));
+    };
+    let wanted = address.trim().to_ascii_lowercase();
+    match rows.iter().find(|row| row.login == wanted || row.addresses.contains(&wanted)) {
+        Some(row) => Ok(format!(
+            "{} with {} ({}) will be lost.",
+            row.login,
+            count(row.messages, "message"),
+            octets(row.octets)
+        )),
+        None => Err(crate::admin::Error::NoSuchAccount { address: wanted }.into()),
+    }
+}
+
+fn domains(rows: &[DomainRow]) -> String {
+    if rows.is_empty() {
+        return "There are no domains yet. `penfold domain add example.org` adds one.\n".into();
+    }
+    print::table(
+        &["domain", ">accounts", ">aliases"],
+        rows.iter().map(|row| vec![row.name.clone(), number(row.accounts), number(row.aliases)]),
+    )
+}
+
+fn accounts(rows: &[AccountRow]) -> String {
+    if rows.is_empty() {
+        return "There are no accounts yet. `penfold account add NAME@DOMAIN` makes one.\n".into();
+    }
+    print::table(
+        &["account", ">messages", ">size", "further addresses"],
+        rows.iter().map(|row| {
+            let further: Vec<&str> =
+                row.addresses.iter().filter(|&address| *address != row.login).map(String::as_str).collect();
+            vec![row.login.clone(), number(row.messages), octets(row.octets), further.join(", ")]
+        }),
+    )
+}
+
+fn aliases(rows: &[AliasRow]) -> String {
+    if rows.is_empty() {
+        return "There are no aliases.\n".into();
+    }
+    print::table(&["alias", "goes to"], rows.iter().map(|row| vec![row.address.clone(), row.to.join(", ")]))
+}

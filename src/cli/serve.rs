@@ -1,0 +1,173 @@
+//! `penfold serve`: starts the server, says where it listens, and what a new one still lacks.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::Source;
+use super::print::{self, Failure};
+use crate::admin::control::{self, Asked};
+use crate::admin::{Answer, Kind, Request, ServerStatus, Status};
+use crate::config::{self, Config};
+use crate::{observe, run};
+
+/// What the process ends with when the index failed: whoever supervises it starts it again.
+const CONDEMNED: i32 = 75;
+
+/// Runs the server until a signal ends it.
+pub(super) fn serve(config: Config, from: &Source) -> Result<ExitCode, Failure> {
+    observe::start(&config.log);
+    nobody_there(&config)?;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let server = match run::Server::open(config.clone(), condemned(true)).await {
+            Err(run::Error::Interrupted) => return Ok(ExitCode::SUCCESS),
+            server => server?,
+        };
+        let running = server.serve()?;
+        let status = status(running.admin()).await;
+        print::out(&page(running.listeners(), &config, from, status.as_deref()));
+        running.until_stopped().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The runtime that serves.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|why| {
+        Failure::plain(Kind::Failed, format!("the system gives no threads to serve with: {why}"))
+    })
+}
+
+/// Two servers on one data directory cannot be meant; the ports would only say it less well.
+fn nobody_there(config: &Config) -> Result<(), Failure> {
+    let Asked::Answered(answer) = control::ask(&config.control, &Request::Status) else { return Ok(()) };
+    let who = match answer {
+        Ok(Answer::Status(status)) => {
+            status.server.map(|ServerStatus { pid, .. }| format!(" (process {pid})"))
+        }
+        _ => None,
+    };
+    Err(Failure::new(
+        Kind::Unreachable,
+        format!("Penfold runs already with this configuration{}", who.unwrap_or_default()),
+        "`penfold status` shows it; `systemctl restart penfold` starts it anew",
+    ))
+}
+
+async fn status(admin: &crate::admin::Admin) -> Option<Box<Status>> {
+    match admin.answer(Request::Status).await {
+        Ok(Answer::Status(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// Where it listens, and what to do next on a new machine.
+fn page(listeners: &[run::Listener], config: &Config, from: &Source, status: Option<&Status>) -> String {
+    let mut page = format!("Penfold {} listens:\n", env!("CARGO_PKG_VERSION"));
+    let rows = listeners.iter().map(|l| vec![format!("  {}", l.protocol), l.address.to_string()]);
+    page.push_str(&print::table(&[], rows));
+    if listeners.is_empty() {
+        page.push_str("  nowhere: every list in the section [listen] of the configuration is empty\n");
+    }
+    let steps = missing(config, from, status);
+    if !steps.is_empty() {
+        page.push_str("\nStill missing:\n");
+        for (number, step) in (1..).zip(steps) {
+            page.push_str(&format!("  {number}. {step}\n"));
+        }
+    }
+    page
+}
+
+/// What keeps a new server from being of use, in the order in which it is done.
+fn missing(config: &Config, from: &Source, status: Option<&Status>) -> Vec<String> {
+    let mut steps = Vec::new();
+    if *from == Source::Defaults {
+        steps.push(format!(
+            "There is no {path}, so this host is {host:?}, mail is kept in {data}, and the ports are the standard \
+             ones.\n     `penfold config example > {path}` writes one to change; set `hostname` in it.",
+            path = config::DEFAULT_PATH,
+            host = config.hostname(),
+            data = config.data_dir.display()
+        ));
+    } else if config.hostname.is_none() && !config.hostname().contains('.') {
+        steps.push(format!(
+            "This host calls itself {:?}: set `hostname` in the configuration.",
+            config.hostname()
+        ));
+    }
+    let Some(status) = status else { return steps };
+    if status.domains == 0 {
+        steps.push("No domain, so no mail is taken: `penfold domain add example.org`".into());
+    }
+    if status.accounts == 0 {
+        steps.push("No account, so nobody can log in: `penfold account add you@example.org`".into());
+    }
+    steps
+}
+
+/// What happens when the index fails: the process ends, and the next one rebuilds it from the log. Under systemd (and
+/// in the demo) that is left to who started it; else the process becomes a new one, once a minute at most.
+pub(super) fn condemned(may_restart: bool) -> Arc<dyn Fn(&str) + Send + Sync> {
+    Arc::new(move |why| {
+        tracing::error!(why, "the index failed: starting again, to rebuild it from the log; no mail is lost");
+        if may_restart && std::env::var_os("INVOCATION_ID").is_none() {
+            restart();
+        }
+        std::process::exit(CONDEMNED);
+    })
+}
+
+/// Becomes a new process. Returns when that would be too often, or fails.
+fn restart() {
+    use std::os::unix::process::CommandExt;
+    const LAST: &str = "PENFOLD_RESTARTED";
+    let now = crate::clock::wall().seconds;
+    let last = std::env::var(LAST).ok().and_then(|at| at.parse::<i64>().ok());
+    if last.is_some_and(|at| (at..at.saturating_add(60)).contains(&now)) {
+        return tracing::error!("it did so less than a minute ago: not again");
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    let error = std::process::Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env(LAST, now.to_string())
+        .exec();
+    tracing::error!(%error, "starting again failed");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::{StoreMode, StoreStatus};
+
+    fn status(domains: u64, accounts: u64) -> Status {
+        let store = StoreStatus {
+            directory: String::new(),
+            mode: StoreMode::Serving,
+            condemned: None,
+            messages: 0,
+            octets: 0,
+            commits: 0,
+            refused: 0,
+            groups: 0,
+            failed_groups: 0,
+            log_octets: 0,
+            last_sync_ms: 0.0,
+            free: None,
+            time_frozen: false,
+        };
+        Status { server: None, store, domains, accounts, aliases: 0 }
+    }
+
+    #[test]
+    fn a_new_machine_is_told_what_is_missing_step_by_step() {
+        let config = Config::default();
+        let steps = missing(&config, &Source::Defaults, Some(&status(0, 0)));
+        assert_eq!(steps.len(), 3);
+        for (step, word) in steps.iter().zip(["config example", "domain add", "account add"]) {
+            assert!(step.contains(word), "{step}");
+        }
+        let config = Config { hostname: Some("mail.b.test".into()), ..config };
+        assert!(missing(&config, &Source::File("x".into()), Some(&status(1, 1))).is_empty());
+    }
+}

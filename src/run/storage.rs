@@ -1,0 +1,93 @@
+//! Opens the store, with the world it may touch: the real disk, sled, this host's clocks and randomness.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::index::sled::SledHost;
+use store::{Opening, Options, Progress, RealVfs, Store, Tuning, UnixTime};
+
+use super::Error;
+use crate::clock;
+
+/// What is told when the index fails: from any thread, once.
+pub type Condemned = Arc<dyn Fn(&str) + Send + Sync>;
+
+#[derive(Debug)]
+struct HostClock;
+
+impl store::Clock for HostClock {
+    fn wall(&self) -> UnixTime {
+        let now = clock::wall();
+        UnixTime { secs: now.seconds, nanos: now.nanos }
+    }
+    fn monotonic(&self) -> Duration {
+        clock::monotonic()
+    }
+}
+
+/// Opens the store in `directory`, making it if it is not there. Blocks: after a power cut the log is read again.
+///
+/// # Errors
+/// `Locked` after `lock_wait`, or what the store found.
+pub fn open(directory: &Path, lock_wait: Duration, condemned: Condemned) -> Result<(Store, Opening), Error> {
+    let options = Options {
+        vfs: Arc::new(RealVfs::new(directory)),
+        index: Arc::new(SledHost::new(directory)),
+        derive: Arc::new(store::NoDigest),
+        clock: Arc::new(HostClock),
+        random: Arc::new(random),
+        progress: Arc::new(progress),
+        condemned,
+        boot_id: boot_id(),
+        tuning: Tuning { lock_wait, ..Tuning::default() },
+        threads: true,
+    };
+    Store::open(options).map_err(|why| match why {
+        store::OpenError::Locked { holder } => Error::Locked { directory: directory.to_owned(), holder },
+        why => Error::Store { directory: directory.to_owned(), why },
+    })
+}
+
+/// Tells how opening went, in one line, and each damage in its own.
+pub(super) fn log_opening(directory: &Path, opening: &Opening) {
+    let directory = directory.display();
+    let (groups, messages) = (opening.groups, opening.rows);
+    match &opening.came {
+        store::Came::Rebuilt { why } => {
+            tracing::warn!(%directory, why, groups, messages, "store open: its index was rebuilt");
+        }
+        came => tracing::info!(%directory, ?came, groups, messages, "store open"),
+    }
+    if let Some(copy) = &opening.torn {
+        tracing::warn!(copy, "the log's last group was not whole: nobody had been told that it was kept");
+    }
+    for rot in &opening.rot {
+        let (file, offset, octets, what) = (&rot.file, rot.offset, rot.octets, &rot.what);
+        tracing::error!(file, offset, octets, what, "the log is damaged here: look at the disk");
+    }
+    for file in &opening.missing_bodies {
+        tracing::error!(file, "a file with messages is missing: restore it from a backup");
+    }
+}
+
+fn random(out: &mut [u8]) {
+    #[expect(clippy::expect_used, reason = "without randomness there is no secret to begin an epoch with")]
+    aws_lc_rs::rand::fill(out).expect("the system gives randomness");
+}
+
+fn progress(progress: Progress) {
+    match progress {
+        Progress::Waiting { holder } => {
+            tracing::warn!(holder, "another process holds the data directory: waiting")
+        }
+        Progress::Replaying { done, total } => tracing::info!(done, total, "reading the log again"),
+        Progress::Indexing { rows } => tracing::info!(rows, "building the index"),
+    }
+}
+
+/// Tells a process that was killed from a power cut: only then the page cache is as it was.
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+}
