@@ -11,6 +11,7 @@ pub mod addr;
 pub mod dot;
 pub mod flag;
 pub mod ids;
+pub mod imap;
 pub mod limits;
 pub mod line;
 pub mod machine;

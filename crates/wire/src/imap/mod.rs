@@ -1,0 +1,21 @@
+//! IMAP4rev1 (RFC 3501) as a server speaks it, and what everyday clients need besides.
+//!
+//! `session` is the machine: it frames (`frame`), parses (`syntax`, `parse`) and answers what needs no mailbox. All
+//! else it asks its desk, in the types of `command`; the desk writes its data with `response`. `seqmap` is the pure
+//! view that a session has of its mailbox. Nothing here knows a store, a clock or a socket.
+
+pub mod code;
+pub mod command;
+pub mod date;
+pub mod digest;
+pub mod fetch;
+pub mod list;
+pub mod name;
+mod print;
+pub mod response;
+pub mod search;
+pub mod seqmap;
+pub mod session;
+pub mod structure;
+mod syntax;
+pub mod utf7;
