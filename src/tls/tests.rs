@@ -1,3 +1,5 @@
+//! The certificate: made, kept, swapped, refused.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
