@@ -2,3 +2,4 @@
 //! every octet. `runner.rs` says how they are written.
 
 mod runner;
+mod smtp;
