@@ -7,6 +7,7 @@ pub mod config;
 pub mod desk;
 pub mod flow;
 pub mod login;
+pub mod mime;
 pub mod net;
 pub mod observe;
 pub mod password;
