@@ -9,7 +9,7 @@ use super::Error;
 ///
 /// # Errors
 /// `BadDomain`.
-pub(super) fn domain(given: &str) -> Result<String, Error> {
+pub fn domain(given: &str) -> Result<String, Error> {
     let bad = |why: &str| Err(Error::BadDomain { given: given.to_owned(), why: why.to_owned() });
     let text = given.trim().trim_end_matches('.');
     if text.contains('@') {
@@ -29,7 +29,7 @@ pub(super) fn domain(given: &str) -> Result<String, Error> {
 ///
 /// # Errors
 /// `BadAddress`.
-pub(super) fn address(given: &str) -> Result<(String, String), Error> {
+pub fn address(given: &str) -> Result<(String, String), Error> {
     let bad = |why: String| Err(Error::BadAddress { given: given.to_owned(), why });
     match Address::parse(given.trim().as_bytes()) {
         Err(error) => bad(error.to_string()),

@@ -5,7 +5,7 @@
 //! change is one commit of the store: it is done as a whole, or not at all.
 
 mod accounts;
-mod address;
+pub mod address;
 mod aliases;
 pub mod control;
 mod domains;

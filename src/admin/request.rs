@@ -227,7 +227,7 @@ pub struct ListenerStatus {
 pub struct CertificateStatus {
     /// The names it is for.
     pub names: Vec<String>,
-    /// When it ends, as RFC 3339 has it.
+    /// When it ends, in UTC: `2027-11-24T00:00:00Z`.
     pub expires: String,
     /// SHA-256 of its DER octets: upper-case hex pairs between colons, as mail programs show it.
     pub fingerprint: String,

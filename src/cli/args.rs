@@ -38,14 +38,14 @@ From nothing to a mailbox:
   penfold account add anna@example.org     (prints a password, once)
   penfold serve
 
-Commands that change something speak to the running server. When none runs they work on the data directory
+Commands that change something speak to the running server. When none runs they work on the data directory \
 itself, so they may be used before the first start.
 
 Exit codes:
-  0  done                       4  already there
-  1  failed                     5  the server or its data directory cannot be reached, or another holds it
-  2  wrong usage                6  the configuration is wrong
-  3  not found                 75  (serve) start again: the index is to be rebuilt
+  0  done            4  already there
+  1  failed          5  server or data directory out of reach, or held by another
+  2  wrong usage     6  the configuration is wrong
+  3  not found      75  (serve) start again: the index is to be rebuilt
 
 `penfold COMMAND --help` has examples for each.";
 
@@ -62,7 +62,7 @@ Exit codes:
     max_term_width = 110
 )]
 pub struct Cli {
-    /// The configuration file [default: /etc/penfold/config.toml; without it, every setting has its default]
+    /// The configuration file [default: /etc/penfold/config.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What to do.
@@ -101,7 +101,7 @@ pub enum Command {
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Output {
-    /// Print one line of JSON for a script to read; errors too (on standard error)
+    /// Print one line of JSON for scripts; errors too, on standard error
     #[arg(long)]
     pub json: bool,
 }
@@ -117,13 +117,14 @@ pub struct Sure {
 const SERVE_LONG: &str = "\
 Run the server in the foreground until it is told to stop.
 
-It listens for mail from the world (SMTP, port 25), from your own mail programs (submission, 465 and 587), and
-lets them read it (IMAP 993 and 143, POP3 995 and 110). On an empty machine it says step by step what is missing,
+It listens for mail from the world (SMTP, port 25), from your own mail programs (submission, 465 and 587), and \
+lets them read it (IMAP 993 and 143, POP3 995 and 110). On an empty machine it says step by step what is missing, \
 and runs meanwhile.";
 
 const SERVE_AFTER: &str = "\
 Signals:
-  SIGTERM, SIGINT  finish what is under way (up to 30 seconds), close the store, end. A second one ends at once.
+  SIGTERM, SIGINT  finish what is under way (up to 30 seconds), close the store,
+                   end; a second one does not wait for connections
   SIGHUP           read the certificate again
 
 Examples:
@@ -137,7 +138,7 @@ pub struct DemoArgs {
     /// Added to each standard port (25 becomes 1025); 0 lets the system choose free ports
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(0..=64_000))]
     pub port_base: u16,
-    /// Keep the data in DIR, and use what is there already [default: a fresh directory that goes at the end]
+    /// Keep the data in DIR [default: a fresh directory that goes at the end]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// How to print.
@@ -146,22 +147,23 @@ pub struct DemoArgs {
 }
 
 const DEMO_LONG: &str = "\
-Start a whole mail server that only this computer can reach, with the accounts alice@demo.test and bob@demo.test,
-a welcome message for each, and their passwords printed. Nothing is sent anywhere; when you stop it (Ctrl-C), its
+Start a whole mail server that only this computer can reach, with the accounts alice@demo.test and bob@demo.test, \
+a welcome message for each, and their passwords printed. Nothing is sent anywhere; when you stop it (Ctrl-C), its \
 data goes unless you named a directory.
 
 Unlike a real server it lets programs log in without TLS, because nothing leaves this computer.";
 
 const DEMO_AFTER: &str = "\
-With --json the settings come as one line once everything listens, for tests and scripts:
-  {\"host\":\"127.0.0.1\",\"ports\":{\"smtp\":1025,...},\"accounts\":[{\"address\":...,\"password\":...},...],
+With --json the settings come as one line once everything listens:
+  {\"host\":\"127.0.0.1\",\"ports\":{\"smtp\":1025,...},
+   \"accounts\":[{\"address\":...,\"password\":...},...],
    \"certificate\":FILE,\"data\":DIR,\"pid\":N}
 
 Examples:
   penfold demo
   penfold demo --port-base 20000
   penfold demo --port-base 0 --json
-  penfold demo --dir ./demo-data       (alice and bob keep their mail; new passwords at each start)";
+  penfold demo --dir ./demo-data    (mail stays; new passwords at each start)";
 
 const STATUS_AFTER: &str = "\
 When no server runs, what the data directory holds is shown, and the exit code is 5.
@@ -223,7 +225,7 @@ Examples:
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[group(multiple = false)]
 pub struct PasswordFrom {
-    /// Ask for the password twice, without showing it [otherwise one is generated and shown once]
+    /// Ask for the password, instead of making one and showing it once
     #[arg(long)]
     pub prompt: bool,
     /// Read the password from the first line of standard input

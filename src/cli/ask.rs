@@ -6,7 +6,7 @@ use std::io;
 use super::owner;
 use super::print::Failure;
 use crate::admin::control::{self, Asked};
-use crate::admin::{Answer, Error, Kind, Request};
+use crate::admin::{Answer, Error, Kind, Request, address};
 use crate::config::Config;
 use crate::run;
 
@@ -74,14 +74,13 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::DomainList => return Ok(Answer::Domains(Vec::new())),
         Request::AccountList => return Ok(Answer::Accounts(Vec::new())),
         Request::AliasList => return Ok(Answer::Aliases(Vec::new())),
-        Request::DomainRemove { name } => Error::NoSuchDomain { name: name.clone() },
+        Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
         Request::AccountPassword { address, .. } | Request::AccountRemove { address } => {
-            Error::NoSuchAccount { address: address.clone() }
+            Error::NoSuchAccount { address: address::address(address)?.0 }
         }
-        Request::AliasRemove { address } => Error::NoSuchAlias { address: address.clone() },
+        Request::AliasRemove { address } => Error::NoSuchAlias { address: address::address(address)?.0 },
         Request::AccountAdd { address, .. } | Request::AliasAdd { address, .. } => {
-            let name = address.rsplit('@').next().unwrap_or_default();
-            Error::NoSuchDomain { name: name.to_owned() }
+            Error::NoSuchDomain { name: address::address(address)?.1 }
         }
         Request::Status | Request::DomainAdd { .. } => {
             return Err(Failure::new(

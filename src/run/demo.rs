@@ -17,7 +17,7 @@ use crate::clock::Date;
 use crate::config::{Address, Config, Listen};
 use crate::password;
 
-/// The demo's domain: reserved for such things (RFC 6761 s.6.2), so nobody's mail is ever meant.
+/// The demo's domain. `.test` is reserved for such things, so nobody's mail is ever meant.
 pub const DOMAIN: &str = "demo.test";
 /// Its accounts' local parts.
 pub const ACCOUNTS: [&str; 2] = ["alice", "bob"];

@@ -1,31 +1,70 @@
-//! Which machine and which desk serve a port.
+//! Which machine and which desk serve a port, and what they are made with.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use store::Store;
+use wire::smtp::session::{Config as SmtpConfig, Role, Session as SmtpSession};
 
 use super::Protocol;
 use crate::config::Config;
+use crate::desk::smtp::SmtpDesk;
+use crate::flow::House;
 use crate::login::Door;
-use crate::net::{Bound, Listening, Service};
+use crate::net::{Accepted, Bound, Listening, Service};
 
-/// What desks are made with.
-pub(super) struct Kit;
+/// What machines and desks are made with.
+pub(super) struct Kit {
+    config: Arc<Config>,
+    hostname: String,
+    house: House,
+    door: Door,
+}
 
 impl Kit {
     pub(super) fn new(config: &Arc<Config>, store: &Store, door: &Door) -> Kit {
-        let _ = (config, store, door);
-        Kit
+        let hostname = config.hostname();
+        let house = House {
+            store: store.clone(),
+            hostname: Arc::from(hostname.as_str()),
+            postmaster: config.postmaster.as_deref().map(Arc::from),
+        };
+        Kit { config: Arc::clone(config), hostname, house, door: door.clone() }
     }
 
-    /// Serves a port, if its machine is built.
+    /// Serves a port.
     pub(super) fn serve(&self, protocol: Protocol, bound: Bound, service: Service) -> Option<Listening> {
-        let _ = (protocol, bound, service);
-        None
+        match protocol {
+            Protocol::Smtp => Some(self.smtp(Role::Mx, bound, service)),
+            Protocol::Submission | Protocol::Submissions => Some(self.smtp(Role::Submission, bound, service)),
+            Protocol::Imap | Protocol::Imaps | Protocol::Pop3 | Protocol::Pop3s => None,
+        }
+    }
+
+    fn smtp(&self, role: Role, bound: Bound, service: Service) -> Listening {
+        let (config, house, door) = (Arc::clone(&self.config), self.house.clone(), self.door.clone());
+        let hostname = self.hostname.clone();
+        bound.serve(service, move |Accepted { peer, local, .. }| {
+            let settings = SmtpConfig {
+                hostname: hostname.clone(),
+                role,
+                starttls: true,
+                auth_in_plain: plain_logins(&config, peer.ip, local.ip()),
+                max_message: config.limits.message_size,
+                max_recipients: config.limits.recipients,
+            };
+            let desk = SmtpDesk::new(house.clone(), door.clone(), role, peer.ip);
+            (SmtpSession::new(settings, &peer), desk)
+        })
     }
 }
 
-/// What a client is told that may not come in. The words of each protocol.
+/// Whether somebody may log in without TLS: from this host to this host, and only where that was asked for.
+fn plain_logins(config: &Config, from: IpAddr, to: IpAddr) -> bool {
+    config.tls.optional_on_loopback && from.to_canonical().is_loopback() && to.to_canonical().is_loopback()
+}
+
+/// What a client is told that may not come in, in the words of its protocol.
 pub(super) fn refusal(protocol: Protocol) -> &'static [u8] {
     match protocol {
         Protocol::Smtp | Protocol::Submission | Protocol::Submissions => {
@@ -33,5 +72,29 @@ pub(super) fn refusal(protocol: Protocol) -> &'static [u8] {
         }
         Protocol::Imap | Protocol::Imaps => b"* BYE [UNAVAILABLE] too many connections, try again later\r\n",
         Protocol::Pop3 | Protocol::Pop3s => b"-ERR [SYS/TEMP] too many connections, try again later\r\n",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_logins_need_loopback_on_both_ends_and_the_wish() {
+        let mut config = Config::default();
+        let [here, mapped, there] =
+            ["127.0.0.1", "::ffff:127.0.0.2", "192.0.2.1"].map(|ip| ip.parse().unwrap());
+        assert!(!plain_logins(&config, here, here));
+        config.tls.optional_on_loopback = true;
+        assert!(plain_logins(&config, here, mapped));
+        assert!(!plain_logins(&config, there, here) && !plain_logins(&config, here, there));
+    }
+
+    #[test]
+    fn refusals_are_whole_lines() {
+        for protocol in Protocol::ALL {
+            let words = refusal(protocol);
+            assert!(words.ends_with(b"\r\n") && words.iter().filter(|&&b| b == b'\n').count() == 1);
+        }
     }
 }

@@ -34,7 +34,7 @@ pub fn open(directory: &Path, lock_wait: Duration, condemned: Condemned) -> Resu
     let options = Options {
         vfs: Arc::new(RealVfs::new(directory)),
         index: Arc::new(SledHost::new(directory)),
-        derive: Arc::new(store::NoDigest),
+        derive: Arc::new(crate::mime::Deriver),
         clock: Arc::new(HostClock),
         random: Arc::new(random),
         progress: Arc::new(progress),

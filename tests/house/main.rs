@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 mod citations;
+mod cli;
 mod floors;
 mod rooms;
 mod source;
