@@ -285,7 +285,7 @@ impl Bound {
 }
 
 /// One connection, from the handshake on.
-async fn connection<M, D>(
+pub(super) async fn connection<M, D>(
     stream: TcpStream,
     mut accepted: Accepted,
     implicit_tls: bool,

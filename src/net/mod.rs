@@ -76,3 +76,6 @@ pub trait Desk: Send {
         let _ = facts;
     }
 }
+
+#[cfg(test)]
+mod tests;
