@@ -3,18 +3,7 @@
 //! RFC 5322 s.3.4, s.4.4 (routes), RFC 3501 s.7.4.2. Junk gives odd addresses, never an error: each list is read in
 //! one pass, and comments do not nest the stack.
 
-/// One element of an address list in an envelope (RFC 3501 s.7.4.2).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mailbox {
-    /// The display name, or a trailing comment when there is none; quotes removed.
-    pub name: Option<Vec<u8>>,
-    /// The source route.
-    pub route: Option<Vec<u8>>,
-    /// The local part; a group's name; `None` at a group's end.
-    pub mailbox: Option<Vec<u8>>,
-    /// The domain; `None` marks the start or end of a group.
-    pub host: Option<Vec<u8>>,
-}
+use wire::imap::structure::Address;
 
 /// Addresses of one field that are looked at: ENVELOPE of mail to more is cut here.
 const MOST: usize = 5_000;
@@ -161,20 +150,21 @@ impl Draft {
         self.any = true;
     }
 
-    fn finish(self, comment: Option<Vec<u8>>) -> Option<Mailbox> {
+    fn finish(self, comment: Option<Vec<u8>>) -> Option<Address> {
         if !self.any && self.domain.is_none() && self.name.is_none() && !self.angle {
             return None;
         }
         let Draft { words, domain, angle, name, route, .. } = self;
         let name = if angle { name } else { None }.or(comment);
         // Without a domain it is not an address; NIL would mean a group, so it is empty.
-        Some(Mailbox { name, route, mailbox: Some(words), host: Some(domain.unwrap_or_default()) })
+        Some(Address { name, route, mailbox: Some(words), host: Some(domain.unwrap_or_default()) })
     }
 }
 
-/// Reads a field's value (From, To...) as a list of addresses.
+/// Reads a field's value (From, To...) as a list of addresses: names without quotes, or the comment where there is
+/// no name; an address without a domain has an empty one, since none at all means a group.
 #[must_use]
-pub fn parse(value: &[u8]) -> Vec<Mailbox> {
+pub fn parse(value: &[u8]) -> Vec<Address> {
     let mut list = Vec::new();
     let mut lexer = Lexer { rest: value, comment: None };
     let mut draft = Draft::default();
@@ -204,13 +194,13 @@ pub fn parse(value: &[u8]) -> Vec<Mailbox> {
             Token::Special(b':') if !draft.angle && draft.domain.is_none() && !in_group => {
                 let name = std::mem::take(&mut draft).words;
                 lexer.comment = None;
-                list.push(Mailbox { mailbox: Some(name), ..Mailbox::default() });
+                list.push(Address { mailbox: Some(name), ..Address::default() });
                 in_group = true;
             }
             Token::Special(separator @ (b',' | b';')) => {
                 list.extend(std::mem::take(&mut draft).finish(lexer.comment.take()));
                 if separator == b';' && in_group {
-                    list.push(Mailbox::default());
+                    list.push(Address::default());
                     in_group = false;
                 }
             }
@@ -219,7 +209,7 @@ pub fn parse(value: &[u8]) -> Vec<Mailbox> {
     }
     list.extend(draft.finish(lexer.comment.take()));
     if in_group {
-        list.push(Mailbox::default());
+        list.push(Address::default());
     }
     list
 }
@@ -253,7 +243,7 @@ mod tests {
             Some(s) => format!("{:?}", String::from_utf8_lossy(s)),
             None => "-".to_owned(),
         };
-        let one = |m: &Mailbox| {
+        let one = |m: &Address| {
             format!("({} {} {} {})", text(&m.name), text(&m.route), text(&m.mailbox), text(&m.host))
         };
         parse(value.as_bytes()).iter().map(one).collect()

@@ -6,10 +6,13 @@
 use std::ops::Range;
 
 use mail_parser::DateTime;
+use wire::imap::structure::{
+    Address, BodyStructure, Content, Disposition, Envelope, Extension, Parameters, Single, Text,
+};
 
-use super::address::{self, Mailbox};
+use super::address;
 use super::codec::{Reader, put_number, put_octets, put_option, put_signed};
-use super::field::{Parametrised, languages, media_type, parametrised};
+use super::field::{languages, media_type, parametrised};
 use super::header::{self, unfold};
 use super::walk::{Facts, Kind, Node};
 use super::words::{fold, header_text};
@@ -40,45 +43,6 @@ pub struct Part<'a> {
     end: usize,
     described: &'a [u8],
     envelope: Option<&'a [u8]>,
-}
-
-/// What a part's header says of it (RFC 3501 s.7.4.2, BODYSTRUCTURE).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Description {
-    /// Media type and subtype, as written.
-    pub media: (Vec<u8>, Vec<u8>),
-    /// Parameters of the type.
-    pub params: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Content-ID.
-    pub id: Option<Vec<u8>>,
-    /// Content-Description.
-    pub description: Option<Vec<u8>>,
-    /// Content-Transfer-Encoding; `7BIT` if not said.
-    pub encoding: Vec<u8>,
-    /// Content-MD5.
-    pub md5: Option<Vec<u8>>,
-    /// Content-Disposition and its parameters.
-    pub disposition: Option<Parametrised>,
-    /// Content-Language.
-    pub languages: Vec<Vec<u8>>,
-    /// Content-Location.
-    pub location: Option<Vec<u8>>,
-}
-
-/// RFC 3501 s.7.4.2, ENVELOPE. Strings are raw: unfolded, encoded words left alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are named as in the RFC")]
-pub struct Envelope {
-    pub date: Option<Vec<u8>>,
-    pub subject: Option<Vec<u8>>,
-    pub from: Vec<Mailbox>,
-    pub sender: Vec<Mailbox>,
-    pub reply_to: Vec<Mailbox>,
-    pub to: Vec<Mailbox>,
-    pub cc: Vec<Mailbox>,
-    pub bcc: Vec<Mailbox>,
-    pub in_reply_to: Option<Vec<u8>>,
-    pub message_id: Option<Vec<u8>>,
 }
 
 /// What SEARCH compares: decoded and folded (see [`super::words::fold`]).
@@ -185,7 +149,8 @@ fn parse_date(value: &[u8]) -> Option<Sent> {
     Some(Sent { unix: date.to_timestamp(), zone_minutes: if date.tz_before_gmt { -zone } else { zone } })
 }
 
-fn describe(facts: &Facts) -> Description {
+/// What a part's header says of it (RFC 3501 s.7.4.2, BODYSTRUCTURE): all but sizes.
+fn describe(facts: &Facts) -> Single {
     let find = |name: &str| header::find(&facts.section, name);
     let text = |name: &str| find(name).map(unfold).filter(|v| !v.is_empty());
     let said = find("Content-Type").map(parametrised).unwrap_or_default();
@@ -201,16 +166,22 @@ fn describe(facts: &Facts) -> Description {
     }
     // A comment or a parameter behind the encoding is against the grammar, and found in the wild.
     let encoding = find("Content-Transfer-Encoding").map(|v| parametrised(v).value).unwrap_or_default();
-    Description {
-        media,
-        params,
+    let disposition = find("Content-Disposition").map(parametrised).filter(|d| !d.value.is_empty());
+    Single {
+        kind: media.0,
+        subtype: media.1,
+        parameters: params,
         id: text("Content-ID"),
         description: text("Content-Description"),
-        encoding: if encoding.is_empty() { b"7BIT".to_vec() } else { encoding },
+        encoding,
+        octets: 0,
         md5: text("Content-MD5"),
-        disposition: find("Content-Disposition").map(parametrised).filter(|d| !d.value.is_empty()),
-        languages: find("Content-Language").map(languages).unwrap_or_default(),
-        location: text("Content-Location"),
+        content: Content::Other,
+        extension: Extension {
+            disposition: disposition.map(|d| Disposition { kind: d.value, parameters: d.params }),
+            language: find("Content-Language").map(languages).unwrap_or_default(),
+            location: text("Content-Location"),
+        },
     }
 }
 
@@ -222,44 +193,48 @@ fn put_params(out: &mut Vec<u8>, params: &[(Vec<u8>, Vec<u8>)]) {
     }
 }
 
-fn encode_description(d: &Description, out: &mut Vec<u8>) {
-    put_octets(out, &d.media.0);
-    put_octets(out, &d.media.1);
-    put_params(out, &d.params);
+fn encode_description(d: &Single, out: &mut Vec<u8>) {
+    put_octets(out, &d.kind);
+    put_octets(out, &d.subtype);
+    put_params(out, &d.parameters);
     put_option(out, d.id.as_deref());
     put_option(out, d.description.as_deref());
     put_octets(out, &d.encoding);
     put_option(out, d.md5.as_deref());
-    put_option(out, d.disposition.as_ref().map(|d| d.value.as_slice()));
-    if let Some(disposition) = &d.disposition {
-        put_params(out, &disposition.params);
+    let extension = &d.extension;
+    put_option(out, extension.disposition.as_ref().map(|d| d.kind.as_slice()));
+    if let Some(disposition) = &extension.disposition {
+        put_params(out, &disposition.parameters);
     }
-    put_number(out, d.languages.len() as u64);
-    d.languages.iter().for_each(|l| put_octets(out, l));
-    put_option(out, d.location.as_deref());
+    put_number(out, extension.language.len() as u64);
+    extension.language.iter().for_each(|l| put_octets(out, l));
+    put_option(out, extension.location.as_deref());
 }
 
-fn decode_params(reader: &mut Reader<'_>) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+fn decode_params(reader: &mut Reader<'_>) -> Option<Parameters> {
     let count = reader.count()?;
     (0..count).map(|_| Some((reader.octets()?.to_vec(), reader.octets()?.to_vec()))).collect()
 }
 
-fn decode_description(reader: &mut Reader<'_>) -> Option<Description> {
-    let owned = |o: Option<&[u8]>| o.map(<[u8]>::to_vec);
-    let media = (reader.octets()?.to_vec(), reader.octets()?.to_vec());
-    let params = decode_params(reader)?;
-    let id = owned(reader.option()?);
-    let description = owned(reader.option()?);
+fn decode_text(reader: &mut Reader<'_>) -> Option<Text> {
+    Some(reader.option()?.map(<[u8]>::to_vec))
+}
+
+fn decode_description(reader: &mut Reader<'_>) -> Option<Single> {
+    let (kind, subtype) = (reader.octets()?.to_vec(), reader.octets()?.to_vec());
+    let parameters = decode_params(reader)?;
+    let (id, description) = (decode_text(reader)?, decode_text(reader)?);
     let encoding = reader.octets()?.to_vec();
-    let md5 = owned(reader.option()?);
-    let disposition = match reader.option()? {
-        Some(value) => Some(Parametrised { value: value.to_vec(), params: decode_params(reader)? }),
+    let md5 = decode_text(reader)?;
+    let disposition = match decode_text(reader)? {
+        Some(kind) => Some(Disposition { kind, parameters: decode_params(reader)? }),
         None => None,
     };
     let count = reader.count()?;
-    let languages = (0..count).map(|_| Some(reader.octets()?.to_vec())).collect::<Option<_>>()?;
-    let location = owned(reader.option()?);
-    Some(Description { media, params, id, description, encoding, md5, disposition, languages, location })
+    let language = (0..count).map(|_| Some(reader.octets()?.to_vec())).collect::<Option<_>>()?;
+    let extension = Extension { disposition, language, location: decode_text(reader)? };
+    let (octets, content) = (0, Content::Other);
+    Some(Single { kind, subtype, parameters, id, description, encoding, octets, md5, content, extension })
 }
 
 const LISTS: [&str; 6] = ["From", "Sender", "Reply-To", "To", "Cc", "Bcc"];
@@ -283,29 +258,24 @@ fn encode_envelope(section: &[u8], out: &mut Vec<u8>) {
 }
 
 fn decode_envelope(reader: &mut Reader<'_>) -> Option<Envelope> {
-    let text = |reader: &mut Reader<'_>| Some(reader.option()?.map(<[u8]>::to_vec));
-    let (date, subject) = (text(reader)?, text(reader)?);
-    let (in_reply_to, message_id) = (text(reader)?, text(reader)?);
-    let list = |reader: &mut Reader<'_>| -> Option<Vec<Mailbox>> {
+    let (date, subject) = (decode_text(reader)?, decode_text(reader)?);
+    let (in_reply_to, message_id) = (decode_text(reader)?, decode_text(reader)?);
+    let list = |reader: &mut Reader<'_>| -> Option<Vec<Address>> {
         let count = reader.count()?;
         (0..count)
             .map(|_| {
-                let (name, route) = (text(reader)?, text(reader)?);
-                Some(Mailbox { name, route, mailbox: text(reader)?, host: text(reader)? })
+                let (name, route) = (decode_text(reader)?, decode_text(reader)?);
+                Some(Address { name, route, mailbox: decode_text(reader)?, host: decode_text(reader)? })
             })
             .collect()
     };
     let [from, sender, reply_to, to, cc, bcc] = LISTS.map(|_| list(reader));
-    let from = from?;
-    // RFC 3501 s.7.4.2: without them, the author is sender and is replied to.
-    let or_from = |list: Vec<Mailbox>| if list.is_empty() { from.clone() } else { list };
-    let (sender, reply_to) = (or_from(sender?), or_from(reply_to?));
     Some(Envelope {
         date,
         subject,
-        from,
-        sender,
-        reply_to,
+        from: from?,
+        sender: sender?,
+        reply_to: reply_to?,
         to: to?,
         cc: cc?,
         bcc: bcc?,
@@ -392,6 +362,36 @@ impl<'a> Digest<'a> {
         })
     }
 
+    /// BODYSTRUCTURE of the entity at `at`; 0 is the message itself. Not deeper than `limits::MIME_DEPTH` and one.
+    #[must_use]
+    pub fn structure(&self, at: usize) -> Option<BodyStructure> {
+        let part = self.parts.get(at)?;
+        let mut single = part.description()?;
+        let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let lines = count(part.lines);
+        single.octets = count(part.body.end - part.body.start);
+        match part.kind {
+            Kind::Multipart => {
+                let parts = self.children(at).map(|child| self.structure(child)).collect::<Option<_>>()?;
+                let Single { subtype, parameters, extension, .. } = single;
+                return Some(BodyStructure::Multi { parts, subtype, parameters, extension });
+            }
+            Kind::Message => {
+                let inner = self.children(at).next()?;
+                single.content = Content::Message {
+                    envelope: Box::new(self.parts.get(inner)?.envelope()?),
+                    structure: Box::new(self.structure(inner)?),
+                    lines,
+                };
+            }
+            Kind::Leaf if single.kind.eq_ignore_ascii_case(b"text") => {
+                single.content = Content::Text { lines }
+            }
+            Kind::Leaf => {}
+        }
+        Some(BodyStructure::Single(Box::new(single)))
+    }
+
     /// What SEARCH compares of the message's header.
     #[must_use]
     pub fn search(&self) -> Option<SearchHeader<'a>> {
@@ -407,13 +407,13 @@ impl<'a> Digest<'a> {
 }
 
 impl Part<'_> {
-    /// What its header says.
+    /// What its header says: all of a `body-type-1part` but sizes.
     #[must_use]
-    pub fn description(&self) -> Option<Description> {
+    pub fn description(&self) -> Option<Single> {
         decode_description(&mut Reader { rest: self.described })
     }
 
-    /// The envelope, of what is a message.
+    /// The envelope, of what is a message. Strings are raw: unfolded, encoded words left alone.
     #[must_use]
     pub fn envelope(&self) -> Option<Envelope> {
         decode_envelope(&mut Reader { rest: self.envelope? })

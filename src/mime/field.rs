@@ -8,7 +8,7 @@ const PARAMETERS: usize = 100;
 
 /// A value with parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parametrised {
+pub(super) struct Parametrised {
     /// What stands before the first semicolon: `text/plain`, `attachment`.
     pub value: Vec<u8>,
     /// Names as written and values without quotes.
@@ -86,7 +86,7 @@ impl Reader<'_> {
 
 /// Reads a value with parameters.
 #[must_use]
-pub fn parametrised(value: &[u8]) -> Parametrised {
+pub(super) fn parametrised(value: &[u8]) -> Parametrised {
     let mut reader = Reader { rest: value };
     let mut read = Parametrised { value: reader.text(b";"), params: Vec::new() };
     while reader.take().is_some() && read.params.len() < PARAMETERS {
@@ -105,7 +105,7 @@ pub fn parametrised(value: &[u8]) -> Parametrised {
 
 /// `type/subtype` as its two halves; `None` unless both are tokens (RFC 2045 s.5.2 then asks for the default).
 #[must_use]
-pub fn media_type(value: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn media_type(value: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = memchr::memchr(b'/', value)?;
     let (kind, sub) = (value.get(..slash)?.trim_ascii(), value.get(slash + 1..)?.trim_ascii());
     (token(kind) && token(sub)).then_some((kind, sub))
@@ -117,7 +117,7 @@ fn token(s: &[u8]) -> bool {
 
 /// The languages of Content-Language.
 #[must_use]
-pub fn languages(value: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn languages(value: &[u8]) -> Vec<Vec<u8>> {
     let mut reader = Reader { rest: value };
     let mut list = Vec::new();
     loop {

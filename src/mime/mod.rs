@@ -21,9 +21,7 @@ pub mod words;
 
 use store::{Derive, Octets, ReadError};
 
-pub use address::Mailbox;
-pub use digest::{Description, Digest, Envelope, Part, SearchHeader, Sent};
-pub use field::Parametrised;
+pub use digest::{Digest, Part, SearchHeader, Sent};
 pub use section::{What, header_fields, locate};
 pub use transfer::Encoding;
 

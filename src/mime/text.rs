@@ -108,16 +108,16 @@ impl Finder {
     fn body(&mut self, message: &mut dyn Octets, part: &Part<'_>) -> Result<(), ReadError> {
         let Some(described) = part.description() else { return Ok(()) };
         let encoding = Encoding::parse(&described.encoding);
-        let is = |kind: &[u8]| described.media.0.eq_ignore_ascii_case(kind);
+        let is = |kind: &[u8]| described.kind.eq_ignore_ascii_case(kind);
         if encoding == Encoding::Base64 && !is(b"text") && !is(b"message") {
             return Ok(());
         }
-        let charset = described.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(b"charset"));
+        let charset = described.parameters.iter().find(|(n, _)| n.eq_ignore_ascii_case(b"charset"));
         let charset = charset.map_or(&b""[..], |(_, v)| v.as_slice());
         let mut reading = Reading {
             charset,
             wide: charset.get(..6).is_some_and(|c| c.eq_ignore_ascii_case(b"utf-16")),
-            html: is(b"text") && described.media.1.eq_ignore_ascii_case(b"html"),
+            html: is(b"text") && described.subtype.eq_ignore_ascii_case(b"html"),
             decoded: Vec::new(),
             folded: String::new(),
             shown: String::new(),
