@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{AccountId, Batch, CommitError, Intent, MailboxId, Message, ReadError, Row, Store};
-use wire::dot::Stuffer;
+use wire::dot::{Stuffer, Top};
 use wire::ids::Runs;
 use wire::pop3::reply;
 use wire::pop3::session::{Answer, Failure, Question};
@@ -244,9 +244,9 @@ async fn pieces(
     out: &Out,
 ) -> Result<(), ReadError> {
     let mut push = |piece: &[u8]| {
-        let shown = top.as_mut().map_or(piece, |top| top.cut(piece));
-        out.with(|buf| stuffer.push(shown, buf));
-        shown.len() == piece.len()
+        let (shown, more) = top.as_mut().map_or((piece.len(), true), |top| top.push(piece));
+        out.with(|buf| stuffer.push(piece.get(..shown).unwrap_or_default(), buf));
+        more
     };
     if let Some(whole) = message.whole() {
         for piece in whole.into_iter().flat_map(|part| part.chunks(PIECE)) {
@@ -270,43 +270,6 @@ async fn pieces(
     Ok(())
 }
 
-/// Cuts a message after its header, the empty line, and so many lines of the body.
-#[derive(Debug)]
-struct Top {
-    in_body: bool,
-    left: u64,
-    /// Octets of the current line seen so far, CR and LF not counted.
-    line: usize,
-}
-
-impl Top {
-    fn new(lines: u64) -> Top {
-        Top { in_body: false, left: lines, line: 0 }
-    }
-
-    /// As much of the next piece as belongs to the top.
-    fn cut<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
-        for (i, &b) in piece.iter().enumerate() {
-            if self.in_body && self.left == 0 {
-                return &piece[..i];
-            }
-            match b {
-                b'\n' => {
-                    if self.in_body {
-                        self.left -= 1;
-                    } else if self.line == 0 {
-                        self.in_body = true;
-                    }
-                    self.line = 0;
-                }
-                b'\r' => {}
-                _ => self.line += 1,
-            }
-        }
-        piece
-    }
-}
-
 impl Desk for Pop3Desk {
     type Question = Question;
     type Answer = Answer;
@@ -325,27 +288,5 @@ impl Desk for Pop3Desk {
 
     fn kicked(&self) -> bool {
         self.session.as_ref().is_some_and(Session::has_ended)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn top_is_the_header_the_empty_line_and_so_many_lines() {
-        let message = b"A: 1\r\nB: 2\r\n\r\none\r\ntwo\r\nthree";
-        for (lines, want) in [
-            (0, &b"A: 1\r\nB: 2\r\n\r\n"[..]),
-            (1, b"A: 1\r\nB: 2\r\n\r\none\r\n"),
-            (3, message),
-            (u64::MAX, message),
-        ] {
-            for piece in 1..message.len() {
-                let mut top = Top::new(lines);
-                let got: Vec<u8> = message.chunks(piece).flat_map(|p| top.cut(p).to_vec()).collect();
-                assert_eq!(got, want, "{lines} lines in pieces of {piece}");
-            }
-        }
     }
 }

@@ -1,0 +1,70 @@
+//! The parts that a busy server spends its time in, one at a time: `cargo bench --bench parts`.
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use wire::dot::Stuffer;
+use wire::flag::{SystemFlag, SystemFlags};
+use wire::ids::{Runs, SeqNum, Uid};
+use wire::imap::response::Fetch;
+use wire::imap::seqmap::UidMap;
+
+fn main() {
+    divan::main();
+}
+
+/// A plain message of about `size` octets.
+fn text(size: usize) -> Vec<u8> {
+    let mut m =
+        b"From: A <a@example.net>\r\nTo: B <b@example.net>\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n\
+        Message-ID: <1@example.net>\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+            .to_vec();
+    while m.len() < size {
+        m.extend_from_slice(b"The quick brown fox jumps over the lazy dog and does not look back at it.\r\n");
+    }
+    m
+}
+
+#[divan::bench(args = [10_240, 1_000_000])]
+fn derive_a_digest(b: Bencher, size: usize) {
+    let m = text(size);
+    b.counter(BytesCount::new(m.len())).bench(|| penfold::mime::digest_of(black_box(&m)));
+}
+
+#[divan::bench]
+fn stuff_a_megabyte(b: Bencher) {
+    let m = text(1_000_000);
+    let mut out = Vec::with_capacity(m.len() + 1_000);
+    b.counter(BytesCount::new(m.len())).bench_local(|| {
+        out.clear();
+        Stuffer::new().push(black_box(&m), &mut out);
+        out.len()
+    });
+}
+
+#[divan::bench]
+fn write_100_000_fetch_lines(b: Bencher) {
+    let flags = SystemFlags::NONE.with(SystemFlag::Seen);
+    let mut out = Vec::with_capacity(8 << 20);
+    b.counter(ItemsCount::new(100_000u32)).bench_local(|| {
+        out.clear();
+        for n in 1..=100_000 {
+            let (Some(seq), Some(uid)) = (SeqNum::new(n), Uid::new(n + 7)) else { continue };
+            let mut fetch = Fetch::begin(seq, &mut out);
+            fetch.uid(uid, &mut out);
+            fetch.flags(flags, false, ["$Forwarded"], &mut out);
+            fetch.end(&mut out);
+        }
+        out.len()
+    });
+}
+
+#[divan::bench]
+fn expunge_from_a_view_of_100_000(b: Bencher) {
+    let mut all = Runs::default();
+    all.add(1, 100_000);
+    let view = UidMap::from_runs(&all);
+    let gone: Runs = (1..=100_000).step_by(100).collect();
+    b.counter(ItemsCount::new(1_000u32))
+        .with_inputs(|| view.clone())
+        .bench_values(|mut view| view.remove(&gone));
+}
