@@ -28,7 +28,7 @@ pub use health::{Health, Mode};
 pub use id::{AccountId, InternalDate, Location, MailboxId, ThreadId, UnixTime};
 pub use intent::{Batch, BodyRef, CommitError, Committed, FlagChange, Intent, Outcome, Prefix, Refused};
 pub use open::{Came, OpenError, Opening, Rot};
-pub use options::{Clock, Derive, NoDigest, Octets, Options, Progress, Random, Tuning};
+pub use options::{Clock, Derive, NoDigest, Octets, Options, Progress, Random, Sabotage, Tuning};
 pub use read::{Message, Messages, ReadError};
 pub use spool::{Spool, SpoolError, Spooled};
 pub use state::block::Row;

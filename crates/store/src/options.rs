@@ -108,6 +108,31 @@ pub struct Tuning {
     pub reserve_percent: u8,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
+    /// A way to break the store on purpose; builds of the server have only the one that breaks nothing.
+    #[doc(hidden)]
+    pub sabotage: Sabotage,
+}
+
+/// Ways to break the store on purpose, so that tests can show that they would notice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[doc(hidden)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// Groups are acknowledged and never synced.
+    #[cfg(feature = "faults")]
+    NoSync,
+    /// Groups are acknowledged first, synced then.
+    #[cfg(feature = "faults")]
+    AckBeforeSync,
+    /// No checksum is compared, of groups or of bodies.
+    #[cfg(feature = "faults")]
+    NoCrc,
+    /// A torn group at the end of the log stays there.
+    #[cfg(feature = "faults")]
+    TailNotCut,
 }
 
 impl Default for Tuning {
@@ -125,6 +150,7 @@ impl Default for Tuning {
             reserve: 512 << 20,
             reserve_percent: 3,
             lock_wait: Duration::from_secs(30),
+            sabotage: Sabotage::None,
         }
     }
 }

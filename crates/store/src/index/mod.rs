@@ -57,7 +57,8 @@ pub trait Index: Debug + Send + Sync {
     /// Hands everything to the operating system, so that it outlives this process (not a power cut).
     fn flush(&self) -> Result<(), IndexError>;
 
-    /// Flushes and lets go of the files. Whatever is called after it gets [`IndexError::Closed`].
+    /// Flushes and lets go of the files; behind the [`guard`], they are also durable when it returns. Whatever is called
+    /// after it gets [`IndexError::Closed`].
     fn close(&self) -> Result<(), IndexError>;
 }
 
