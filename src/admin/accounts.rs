@@ -10,12 +10,15 @@ impl Admin {
     /// Makes an account with its mailboxes. Its address is its login name.
     pub(super) async fn account_add(&self, given: &str, password: &Password) -> Result<Answer, Error> {
         let (address, domain) = address::address(given)?;
-        let directory = self.store.directory();
-        if !directory.has_domain(&domain) {
-            return Err(Error::NoSuchDomain { name: domain });
-        }
-        free(&directory, &address)?;
+        let may_be = |directory: &Directory| match directory.has_domain(&domain) {
+            true => free(directory, &address),
+            false => Err(Error::NoSuchDomain { name: domain.clone() }),
+        };
+        // Looked at twice, so that no hash is made for nothing, and nobody waits for one.
+        may_be(&self.store.directory())?;
         let hash = self.hash(password).await?;
+        let _alone = self.changing.lock().await;
+        may_be(&self.store.directory())?;
         let intent =
             Intent::AddAccount { login: address.clone(), password: hash, addresses: vec![address.clone()] };
         let done = self.commit(Batch::of(intent)).await?;
@@ -59,6 +62,7 @@ impl Admin {
 
     /// Removes an account and its mail. No alias may lead to it any more.
     pub(super) async fn account_remove(&self, given: &str) -> Result<Answer, Error> {
+        let _alone = self.changing.lock().await;
         let directory = self.store.directory();
         let account = find(&directory, given)?;
         for address in &account.addresses {

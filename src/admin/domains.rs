@@ -8,6 +8,7 @@ impl Admin {
     /// Takes mail for a domain from now on.
     pub(super) async fn domain_add(&self, given: &str) -> Result<Answer, Error> {
         let name = address::domain(given)?;
+        let _alone = self.changing.lock().await;
         if self.store.directory().has_domain(&name) {
             return Err(Error::DomainExists { name });
         }
@@ -35,6 +36,7 @@ impl Admin {
     /// Takes no mail for a domain any more. Nobody may be left in it.
     pub(super) async fn domain_remove(&self, given: &str) -> Result<Answer, Error> {
         let name = address::domain(given)?;
+        let _alone = self.changing.lock().await;
         let directory = self.store.directory();
         if !directory.has_domain(&name) {
             return Err(Error::NoSuchDomain { name });

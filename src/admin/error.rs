@@ -125,13 +125,11 @@ pub enum Error {
         /// The target.
         target: String,
     },
-    /// An alias would lead back to itself.
-    #[error("{address} would lead back to itself: {}", path.join(" -> "))]
-    AliasLoop {
+    /// An alias would lead to itself.
+    #[error("{address} cannot lead to itself")]
+    AliasToItself {
         /// The alias.
         address: String,
-        /// The way round.
-        path: Vec<String>,
     },
     /// The store has no room left.
     #[error("the disk is nearly full, so the store takes nothing new")]
@@ -179,7 +177,7 @@ impl Error {
             Error::DomainInUse { .. }
             | Error::AliasesLeadHere { .. }
             | Error::TargetOutside { .. }
-            | Error::AliasLoop { .. }
+            | Error::AliasToItself { .. }
             | Error::Full
             | Error::Broken
             | Error::Refused { .. }
@@ -226,7 +224,7 @@ impl Error {
             }
             Error::BadPassword { .. }
             | Error::DomainExists { .. }
-            | Error::AliasLoop { .. }
+            | Error::AliasToItself { .. }
             | Error::Refused { .. }
             | Error::Hash { .. } => return None,
         })

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use store::{Batch, CommitError, Committed, Refused, Store};
+use tokio::sync::Mutex;
 use wire::secret::Secret;
 
 use crate::login::Door;
@@ -36,6 +37,9 @@ pub struct Admin {
     directory: PathBuf,
     door: Door,
     server: Option<Facts>,
+    /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
+    /// alias leading nowhere.
+    changing: Arc<Mutex<()>>,
 }
 
 impl fmt::Debug for Admin {
@@ -48,7 +52,7 @@ impl Admin {
     /// On an open store, whose data directory is `directory`; `door` is where logins are looked at. Without `server`, no server runs.
     #[must_use]
     pub fn new(store: Store, directory: PathBuf, door: Door, server: Option<Facts>) -> Admin {
-        Admin { store, directory, door, server }
+        Admin { store, directory, door, server, changing: Arc::default() }
     }
 
     /// Does what is asked. On an error nothing has changed.

@@ -34,6 +34,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
         running.until_stopped().await;
         Ok(())
     });
+    runtime.shutdown_background();
     match ended {
         Ok(()) | Err(run::Error::Interrupted) => Ok(ExitCode::SUCCESS),
         Err(run::Error::Bind(error @ net::BindError::InUse { .. })) => Err(Failure::new(

@@ -1,5 +1,6 @@
 //! `penfold serve`: starts the server, says where it listens, and what a new one still lacks.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,8 +18,9 @@ const CONDEMNED: i32 = 75;
 pub(super) fn serve(config: Config, from: &Source) -> Result<ExitCode, Failure> {
     observe::start(&config.log);
     nobody_there(&config)?;
+    not_as_another(&config.data_dir)?;
     let runtime = runtime()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let server = match run::Server::open(config.clone(), condemned(true)).await {
             Err(run::Error::Interrupted) => return Ok(ExitCode::SUCCESS),
             server => server?,
@@ -28,7 +30,24 @@ pub(super) fn serve(config: Config, from: &Source) -> Result<ExitCode, Failure> 
         print::out(&page(running.listeners(), &config, from, status.as_deref()));
         running.until_stopped().await;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // What may still block (an opening that was given up) is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Root would leave files in the data directory that the server's own user cannot read at its next start.
+fn not_as_another(directory: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(found) = std::fs::metadata(directory) else { return Ok(()) };
+    if !rustix::process::geteuid().is_root() || found.uid() == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Failed,
+        format!("{} belongs to another user (uid {}), not to root", directory.display(), found.uid()),
+        "`systemctl start penfold`, or run it as that user: `runuser -u penfold -- penfold serve`",
+    ))
 }
 
 /// The runtime that serves.

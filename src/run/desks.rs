@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use store::Store;
+use wire::pop3::session::{Config as Pop3Config, Session as Pop3Session};
 use wire::smtp::session::{Config as SmtpConfig, Role, Session as SmtpSession};
 
 use super::Protocol;
 use crate::config::Config;
+use crate::desk::pop3::{Maildrops, Pop3Desk};
 use crate::desk::smtp::SmtpDesk;
 use crate::flow::House;
 use crate::login::Door;
@@ -19,6 +21,7 @@ pub(super) struct Kit {
     hostname: String,
     house: House,
     door: Door,
+    maildrops: Maildrops,
 }
 
 impl Kit {
@@ -29,7 +32,13 @@ impl Kit {
             hostname: Arc::from(hostname.as_str()),
             postmaster: config.postmaster.as_deref().map(Arc::from),
         };
-        Kit { config: Arc::clone(config), hostname, house, door: door.clone() }
+        Kit {
+            config: Arc::clone(config),
+            hostname,
+            house,
+            door: door.clone(),
+            maildrops: Maildrops::default(),
+        }
     }
 
     /// Serves a port.
@@ -37,7 +46,8 @@ impl Kit {
         match protocol {
             Protocol::Smtp => Some(self.smtp(Role::Mx, bound, service)),
             Protocol::Submission | Protocol::Submissions => Some(self.smtp(Role::Submission, bound, service)),
-            Protocol::Imap | Protocol::Imaps | Protocol::Pop3 | Protocol::Pop3s => None,
+            Protocol::Pop3 | Protocol::Pop3s => Some(self.pop3(bound, service)),
+            Protocol::Imap | Protocol::Imaps => None,
         }
     }
 
@@ -55,6 +65,21 @@ impl Kit {
             };
             let desk = SmtpDesk::new(house.clone(), door.clone(), role, peer.ip);
             (SmtpSession::new(settings, &peer), desk)
+        })
+    }
+
+    fn pop3(&self, bound: Bound, service: Service) -> Listening {
+        let (config, door, maildrops) = (Arc::clone(&self.config), self.door.clone(), self.maildrops.clone());
+        let (store, hostname) = (self.house.store.clone(), self.hostname.clone());
+        bound.serve(service, move |Accepted { peer, local, .. }| {
+            let settings = Pop3Config {
+                hostname: hostname.clone(),
+                starttls: true,
+                auth_in_plain: plain_logins(&config, peer.ip, local.ip()),
+                implementation: concat!("Penfold-", env!("CARGO_PKG_VERSION")).into(),
+            };
+            let desk = Pop3Desk::new(store.clone(), door.clone(), maildrops.clone(), peer.ip);
+            (Pop3Session::new(settings, &peer), desk)
         })
     }
 }

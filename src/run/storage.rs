@@ -1,9 +1,12 @@
 //! Opens the store, with the world it may touch: the real disk, sled, this host's clocks and randomness.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Mode;
 use store::index::sled::SledHost;
 use store::{Opening, Options, Progress, RealVfs, Store, Tuning, UnixTime};
 
@@ -31,6 +34,7 @@ impl store::Clock for HostClock {
 /// # Errors
 /// `Locked` after `lock_wait`, or what the store found.
 pub fn open(directory: &Path, lock_wait: Duration, condemned: Condemned) -> Result<(Store, Opening), Error> {
+    private(directory)?;
     let options = Options {
         vfs: Arc::new(RealVfs::new(directory)),
         index: Arc::new(SledHost::new(directory)),
@@ -46,6 +50,15 @@ pub fn open(directory: &Path, lock_wait: Duration, condemned: Condemned) -> Resu
     Store::open(options).map_err(|why| match why {
         store::OpenError::Locked { holder } => Error::Locked { directory: directory.to_owned(), holder },
         why => Error::Store { directory: directory.to_owned(), why },
+    })
+}
+
+/// Makes the directory, and sees to it that what is written from here on is for this user alone.
+fn private(directory: &Path) -> Result<(), Error> {
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| Error::Store {
+        directory: directory.to_owned(),
+        why: store::OpenError::Io { what: "it cannot be made".into(), error },
     })
 }
 
