@@ -10,6 +10,8 @@ pub mod abnf;
 pub mod addr;
 pub mod dot;
 pub mod flag;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod ids;
 pub mod imap;
 pub mod limits;

@@ -169,10 +169,8 @@ impl Session {
 
     fn command(&mut self, line: &[u8], out: &mut Vec<u8>) -> Wants {
         let (row, command) = Command::parse(line);
-        if let Some(row) = row {
-            if let Some(words) = self.not_now(row) {
-                return self.bad(words, out);
-            }
+        if let Some(words) = row.and_then(|row| self.not_now(row)) {
+            return self.bad(words, out);
         }
         match (command, row) {
             (Ok(command), _) => self.obey(command, out),

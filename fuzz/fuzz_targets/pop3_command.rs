@@ -1,0 +1,4 @@
+//! Fuzzes `wire::fuzz::pop3_command`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| wire::fuzz::pop3_command(octets));
