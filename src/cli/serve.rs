@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Source;
 use super::print::{self, Failure};
 use crate::admin::control::{self, Asked};
-use crate::admin::{Answer, Kind, Request, ServerStatus, Status};
+use crate::admin::{AccountRow, Admin, Answer, DomainRow, Kind, Request, ServerStatus};
 use crate::config::{self, Config};
 use crate::{observe, run};
 
@@ -26,8 +26,8 @@ pub(super) fn serve(config: Config, from: &Source) -> Result<ExitCode, Failure> 
             server => server?,
         };
         let running = server.serve()?;
-        let status = status(running.admin()).await;
-        print::out(&page(running.listeners(), &config, from, status.as_deref()));
+        let steps = missing(&config, from, &people(running.admin()).await);
+        print::out(&page(running.listeners(), &steps));
         running.until_stopped().await;
         Ok(ExitCode::SUCCESS)
     });
@@ -73,22 +73,32 @@ fn nobody_there(config: &Config) -> Result<(), Failure> {
     ))
 }
 
-async fn status(admin: &crate::admin::Admin) -> Option<Box<Status>> {
-    match admin.answer(Request::Status).await {
-        Ok(Answer::Status(status)) => Some(status),
-        _ => None,
+/// Who has mail here.
+#[derive(Debug, Default)]
+struct People {
+    domains: Vec<DomainRow>,
+    accounts: Vec<AccountRow>,
+}
+
+async fn people(admin: &Admin) -> People {
+    let mut people = People::default();
+    if let Ok(Answer::Domains(rows)) = admin.answer(Request::DomainList).await {
+        people.domains = rows;
     }
+    if let Ok(Answer::Accounts(rows)) = admin.answer(Request::AccountList).await {
+        people.accounts = rows;
+    }
+    people
 }
 
 /// Where it listens, and what to do next on a new machine.
-fn page(listeners: &[run::Listener], config: &Config, from: &Source, status: Option<&Status>) -> String {
+fn page(listeners: &[run::Listener], steps: &[String]) -> String {
     let mut page = format!("Penfold {} listens:\n", env!("CARGO_PKG_VERSION"));
     let rows = listeners.iter().map(|l| vec![format!("  {}", l.protocol), l.address.to_string()]);
     page.push_str(&print::table(&[], rows));
     if listeners.is_empty() {
         page.push_str("  nowhere: every list in the section [listen] of the configuration is empty\n");
     }
-    let steps = missing(config, from, status);
     if !steps.is_empty() {
         page.push_str("\nStill missing:\n");
         for (number, step) in (1..).zip(steps) {
@@ -99,7 +109,7 @@ fn page(listeners: &[run::Listener], config: &Config, from: &Source, status: Opt
 }
 
 /// What keeps a new server from being of use, in the order in which it is done.
-fn missing(config: &Config, from: &Source, status: Option<&Status>) -> Vec<String> {
+fn missing(config: &Config, from: &Source, people: &People) -> Vec<String> {
     let mut steps = Vec::new();
     if *from == Source::Defaults {
         steps.push(format!(
@@ -115,12 +125,20 @@ fn missing(config: &Config, from: &Source, status: Option<&Status>) -> Vec<Strin
             config.hostname()
         ));
     }
-    let Some(status) = status else { return steps };
-    if status.domains == 0 {
+    if people.domains.is_empty() {
         steps.push("No domain, so no mail is taken: `penfold domain add example.org`".into());
     }
-    if status.accounts == 0 {
-        steps.push("No account, so nobody can log in: `penfold account add you@example.org`".into());
+    if people.accounts.is_empty() {
+        let domain = people.domains.first().map_or("example.org", |domain| &domain.name);
+        steps.push(format!("No account, so nobody can log in: `penfold account add you@{domain}`"));
+    } else if let Some(wanted) = &config.postmaster {
+        let wanted = wanted.to_ascii_lowercase();
+        if !people.accounts.iter().any(|row| row.login == wanted || row.addresses.contains(&wanted)) {
+            steps.push(format!(
+                "`postmaster` in the configuration names {wanted:?}, which is no account: until it is one, the first \
+                 account gets that mail."
+            ));
+        }
     }
     steps
 }
@@ -157,36 +175,27 @@ fn restart() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{StoreMode, StoreStatus};
-
-    fn status(domains: u64, accounts: u64) -> Status {
-        let store = StoreStatus {
-            directory: String::new(),
-            mode: StoreMode::Serving,
-            condemned: None,
-            messages: 0,
-            octets: 0,
-            commits: 0,
-            refused: 0,
-            groups: 0,
-            failed_groups: 0,
-            log_octets: 0,
-            last_sync_ms: 0.0,
-            free: None,
-            time_frozen: false,
-        };
-        Status { server: None, store, domains, accounts, aliases: 0 }
-    }
 
     #[test]
     fn a_new_machine_is_told_what_is_missing_step_by_step() {
-        let config = Config::default();
-        let steps = missing(&config, &Source::Defaults, Some(&status(0, 0)));
+        let mut config = Config::default();
+        let steps = missing(&config, &Source::Defaults, &People::default());
         assert_eq!(steps.len(), 3);
         for (step, word) in steps.iter().zip(["config example", "domain add", "account add"]) {
             assert!(step.contains(word), "{step}");
         }
-        let config = Config { hostname: Some("mail.b.test".into()), ..config };
-        assert!(missing(&config, &Source::File("x".into()), Some(&status(1, 1))).is_empty());
+        let domain = DomainRow { name: "b.test".into(), accounts: 1, aliases: 0 };
+        let mut people = People { domains: vec![domain], accounts: Vec::new() };
+        config.hostname = Some("mail.b.test".into());
+        let file = Source::File("x".into());
+        assert!(missing(&config, &file, &people)[0].contains("account add you@b.test"));
+        let login = "anna@b.test".to_owned();
+        people.accounts =
+            vec![AccountRow { id: 1, addresses: vec![login.clone()], login, messages: 0, octets: 0 }];
+        assert!(missing(&config, &file, &people).is_empty());
+        config.postmaster = Some("Anna@b.test".into());
+        assert!(missing(&config, &file, &people).is_empty());
+        config.postmaster = Some("ann@b.test".into());
+        assert!(missing(&config, &file, &people)[0].contains("no account"));
     }
 }
