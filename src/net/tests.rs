@@ -659,3 +659,45 @@ async fn both_families_have_the_same_port_and_a_taken_one_is_explained() {
     let elsewhere = bind("smtp", "192.0.2.1:0".parse().unwrap()).unwrap_err();
     assert!(matches!(elsewhere, BindError::Other { .. }) && !elsewhere.is_no_such_family());
 }
+
+/// In a process of its own, since its other threads must not run out of descriptors with it.
+#[test]
+fn a_listener_outlives_a_lack_of_descriptors() {
+    const CHILD: &str = "PENFOLD_TEST_FEW_DESCRIPTORS";
+    if std::env::var_os(CHILD).is_none() {
+        let name = "net::tests::a_listener_outlives_a_lack_of_descriptors";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{child:?}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (service, _stopper) = service(10);
+        let bound = bind("toy", "127.0.0.1:0".parse().unwrap()).unwrap();
+        // The system completes these in the backlog.
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            clients.push(TcpStream::connect(bound.address()).await.unwrap());
+        }
+        let limit = rustix::process::Rlimit { current: Some(40), maximum: Some(40) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let mut fill = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            fill.push(file);
+        }
+        let listening = bound.serve(service, open);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(listening.meter().figures().total, 0, "nothing could be accepted yet");
+        drop(fill);
+        for client in &mut clients {
+            assert_eq!(read(client, 6).await, b"hello\n");
+        }
+    });
+}
