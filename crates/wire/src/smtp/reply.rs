@@ -227,5 +227,21 @@ mod tests {
                 prop_assert!(line.trim_end().bytes().all(|b| (0x20..0x7f).contains(&b)));
             }
         }
+
+        #[test]
+        fn smtp_proto_reads_what_was_meant(lines in proptest::collection::vec("[a-z<>@.][ a-z<>@.]{0,60}[a-z]", 1..4), n in 0..Code::ALL.len()) {
+            let (code, text) = (Code::ALL[n], lines.join("\n"));
+            let written = written(&Reply::new(code, Enhanced(7, 1), text));
+            let theirs = smtp_proto::response::parser::ResponseReceiver::default().parse(&mut written.as_bytes().iter());
+            let theirs = theirs.map_err(|e| TestCaseError::fail(format!("{e:?}: {written:?}")))?;
+            prop_assert_eq!(theirs.code, code.get());
+            let class = u8::try_from(code.get() / 100).expect("a digit");
+            if class != 3 {
+                prop_assert_eq!(theirs.esc, [class, 7, 1]);
+            }
+            let words: Vec<_> = theirs.message.lines().map(str::trim).collect();
+            let meant: Vec<_> = lines.iter().map(|l| l.trim()).collect();
+            prop_assert_eq!(words, meant);
+        }
     }
 }

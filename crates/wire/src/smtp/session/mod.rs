@@ -351,3 +351,6 @@ impl Session {
 fn within(left: u64, input: &[u8]) -> usize {
     usize::try_from(left).map_or(input.len(), |left| left.min(input.len()))
 }
+
+#[cfg(test)]
+mod tests;
