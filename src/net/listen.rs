@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 use wire::machine::{Machine, Peer};
 
-use super::Desk;
-use super::drive::{Done, Error, Terms, drive_link};
+use super::drive::drive_link;
 use super::gate::Gate;
 use super::link::Link;
+use super::{Desk, Done, Error, Terms};
 
 /// Why an address cannot be listened on. The text says what to do about it.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,8 @@ mod input;
 mod link;
 mod listen;
 mod out;
+mod terms;
+mod wires;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -20,10 +22,11 @@ use std::pin::Pin;
 
 use wire::machine::TlsFacts;
 
-pub use drive::{Done, Error, Stop, Stopper, Terms, drive};
+pub use drive::drive;
 pub use gate::{Closed, Gate, Permit};
 pub use listen::{Accepted, BindError, Bound, Figures, Listening, Meter, Service, bind};
 pub use out::{HIGH_WATER, Out};
+pub use terms::{Done, Error, Stop, Stopper, Terms};
 
 /// A future in a box: what a desk's work is, so that thousands of waiting connections stay small.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
