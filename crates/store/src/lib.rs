@@ -9,14 +9,24 @@
 //! group's fdatasync and acknowledged only after it is published; nothing that is not torn is ever cut; a replay
 //! decides nothing.
 
+mod applier;
+mod codec;
 mod commit;
+mod digest;
+pub mod fuzz;
+mod group;
 mod health;
 mod id;
 pub mod index;
 mod intent;
+mod keys;
 mod open;
 mod options;
 mod read;
+mod record;
+mod segment;
+mod shared;
+mod side;
 mod spool;
 mod state;
 mod store;
@@ -33,7 +43,8 @@ pub use read::{Message, Messages, ReadError};
 pub use spool::{Spool, SpoolError, Spooled};
 pub use state::block::Row;
 pub use state::directory::{Account, Directory, MailboxInfo, Name, Target, canonical};
-pub use state::mailbox::{Changes, Head, View};
+pub use state::mailbox::Head;
+pub use state::view::{Changes, View};
 pub use store::Store;
 pub use vfs::RealVfs;
 pub use watch::{Changed, Watch};

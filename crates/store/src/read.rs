@@ -1,11 +1,18 @@
 //! A message's octets: prefix and body as one, read where they lie in the log and checked as read.
+//!
+//! A body that is about to be served whole is read with its delivery in one call, and neighbours with it; a large one
+//! is read only where it is looked at, 64 KiB at a time, each piece checked against its CRC.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::id::Location;
 use crate::options::Octets;
+use crate::record::{self, HEADER, Header, PIECE, kind};
+use crate::segment::{Files, offset_of};
+use crate::side;
 use crate::state::block::Row;
+use crate::vfs::{File, read_full};
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -24,45 +31,199 @@ pub enum ReadError {
     Index(#[from] crate::index::IndexError),
 }
 
+/// Messages up to this size are read whole.
+const WHOLE: u64 = 1 << 20;
+/// Neighbours are read together up to this.
+const TOGETHER: u64 = 1 << 20;
+/// Octets around a body that are read with it: headers, the delivery's fields, an everyday prefix.
+const AROUND: u64 = 1024;
+
+/// Part of a buffer that several messages may share.
+#[derive(Clone, Debug)]
+struct Part {
+    buffer: Arc<Vec<u8>>,
+    from: usize,
+    to: usize,
+}
+
+impl Part {
+    fn get(&self) -> &[u8] {
+        self.buffer.get(self.from..self.to).unwrap_or_default()
+    }
+}
+
+/// A stretch of a file that has been read.
+#[derive(Clone, Debug)]
+struct Window {
+    file: Arc<dyn File>,
+    segment: u32,
+    start: u64,
+    buffer: Arc<Vec<u8>>,
+}
+
+impl Window {
+    fn read(file: Arc<dyn File>, segment: u32, start: u64, end: u64) -> io::Result<Window> {
+        let length = usize::try_from(end.saturating_sub(start)).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut buffer = vec![0; length];
+        let read = read_full(&*file, &mut buffer, start)?;
+        buffer.truncate(read);
+        Ok(Window { file, segment, start, buffer: Arc::new(buffer) })
+    }
+
+    /// From an offset of the file to the end of what was read; `None` outside.
+    fn at(&self, offset: u64) -> Option<&[u8]> {
+        let at = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.buffer.get(at..)
+    }
+
+    /// `length` octets from an offset of the file on.
+    fn part(&self, offset: u64, length: u64) -> Option<Part> {
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        let to = from.checked_add(usize::try_from(length).ok()?)?;
+        (to <= self.buffer.len()).then(|| Part { buffer: self.buffer.clone(), from, to })
+    }
+}
+
+#[derive(Debug)]
+enum Body {
+    Whole(Part),
+    File {
+        file: Arc<dyn File>,
+        at: Location,
+        data: u64,
+        octets: u64,
+        crcs: Vec<u32>,
+        last: Mutex<Option<(u64, Vec<u8>)>>,
+    },
+}
+
 /// A message's octets as served. It stays readable when the message is expunged.
 #[derive(Debug)]
 pub struct Message {
-    pub(crate) prefix: Arc<[u8]>,
+    prefix: Part,
+    replaces: u64,
+    body: Body,
 }
 
 impl Message {
+    fn body_octets(&self) -> u64 {
+        match &self.body {
+            Body::Whole(part) => part.get().len() as u64,
+            Body::File { octets, .. } => *octets,
+        }
+    }
     /// RFC822.SIZE.
     #[must_use]
-    #[expect(clippy::unimplemented, reason = "the signature lands before the body")]
     pub fn len(&self) -> u64 {
-        unimplemented!()
+        self.prefix.get().len() as u64 + self.body_octets().saturating_sub(self.replaces)
     }
     /// Whether it has no octets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
     /// Reads at an offset; fewer octets than asked for only at the end. Reads and checks only the 64 KiB pieces that
     /// it needs.
-    #[expect(clippy::unimplemented, reason = "the signature lands before the body")]
-    pub fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Result<usize, ReadError> {
-        unimplemented!()
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let prefix = self.prefix.get();
+        let mut done = 0;
+        if let Some(rest) = usize::try_from(offset).ok().and_then(|at| prefix.get(at..)) {
+            done = rest.len().min(buf.len());
+            buf[..done].copy_from_slice(&rest[..done]);
+        }
+        let end = self.body_octets();
+        while done < buf.len() {
+            let Some(at) = (offset + done as u64).checked_sub(prefix.len() as u64) else { break };
+            let at = at.saturating_add(self.replaces);
+            if at >= end {
+                break;
+            }
+            done += self.read_body(at, &mut buf[done..])?;
+        }
+        Ok(done)
     }
+
+    /// Some octets of the body, at least one (`at` is inside it, and `buf` is not empty).
+    fn read_body(&self, at: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let copy = |piece: &[u8], from: usize, buf: &mut [u8]| {
+            let rest = piece.get(from..).unwrap_or_default();
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            n
+        };
+        match &self.body {
+            Body::Whole(part) => Ok(copy(part.get(), usize::try_from(at).unwrap_or(usize::MAX), buf)),
+            Body::File { file, at: location, data, octets, crcs, last } => {
+                let number = at / PIECE as u64;
+                let within = (at % PIECE as u64) as usize;
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((kept, piece)) = &*last
+                    && *kept == number
+                {
+                    return Ok(copy(piece, within, buf));
+                }
+                let start = number * PIECE as u64;
+                let length = (octets - start).min(PIECE as u64) as usize;
+                let (_, mut piece) = last.take().unwrap_or_default();
+                piece.resize(length, 0);
+                let read = read_full(&**file, &mut piece, data + start)?;
+                let crc = crcs.get(usize::try_from(number).unwrap_or(usize::MAX));
+                if read < length || crc != Some(&crc32c::crc32c(&piece)) {
+                    return Err(ReadError::Damaged(*location));
+                }
+                let n = copy(&piece, within, buf);
+                *last = Some((number, piece));
+                Ok(n)
+            }
+        }
+    }
+
     /// Everything in one piece or two, if the whole message is in memory (messages up to about 1 MiB are).
     #[must_use]
-    #[expect(clippy::unimplemented, reason = "the signature lands before the body")]
     pub fn whole(&self) -> Option<[&[u8]; 2]> {
-        unimplemented!()
+        match &self.body {
+            Body::Whole(part) => {
+                let body = part.get().get(usize::try_from(self.replaces).ok()?..).unwrap_or_default();
+                Some([self.prefix.get(), body])
+            }
+            Body::File { .. } => None,
+        }
     }
+
     /// The header with the empty line that ends it; everything if there is none.
-    #[expect(clippy::unimplemented, reason = "the signature lands before the body")]
     pub fn header(&self) -> Result<Vec<u8>, ReadError> {
-        unimplemented!()
+        let mut octets = Vec::new();
+        let mut piece = vec![0; 8 * 1024];
+        loop {
+            let n = self.read_at(octets.len() as u64, &mut piece)?;
+            // The end may lie across two pieces.
+            let from = octets.len().saturating_sub(3);
+            octets.extend_from_slice(&piece[..n]);
+            if octets.starts_with(b"\r\n") {
+                octets.truncate(2);
+                return Ok(octets);
+            }
+            if let Some(at) = octets[from..].windows(4).position(|w| w == b"\r\n\r\n") {
+                octets.truncate(from + at + 4);
+                return Ok(octets);
+            }
+            if n < piece.len() {
+                return Ok(octets);
+            }
+        }
     }
+
     /// All octets.
-    #[expect(clippy::unimplemented, reason = "the signature lands before the body")]
     pub fn to_vec(&self) -> Result<Vec<u8>, ReadError> {
-        unimplemented!()
+        if let Some([prefix, body]) = self.whole() {
+            return Ok([prefix, body].concat());
+        }
+        let length = usize::try_from(self.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let mut octets = vec![0; length];
+        let read = self.read_at(0, &mut octets)?;
+        octets.truncate(read);
+        Ok(octets)
     }
 }
 
@@ -78,17 +239,144 @@ impl Octets for Message {
     }
 }
 
+/// Where a row's octets probably lie: the body right before its delivery.
+fn stretch(row: &Row) -> (u64, u64) {
+    let delivery = offset_of(row.content);
+    let table = u64::from(row.size).div_ceil(PIECE as u64) * 4;
+    let before = if u64::from(row.size) <= WHOLE { u64::from(row.size) + table + AROUND / 4 } else { 0 };
+    (delivery.saturating_sub(before), delivery + AROUND)
+}
+
+/// A message's octets, as far as they are not in `window` read now.
+fn message(files: &Files, row: &Row, window: &Window) -> Result<Message, ReadError> {
+    let damaged = || ReadError::Damaged(row.content);
+    let at = offset_of(row.content);
+    // The delivery, from the window if it is whole there.
+    let header = window.at(at).and_then(Header::read).ok_or_else(damaged)?;
+    if header.kind != kind::DELIVERY {
+        return Err(damaged());
+    }
+    let own;
+    let around = match window.part(at, header.data_at()) {
+        Some(_) => window,
+        None => {
+            own = Window::read(window.file.clone(), window.segment, at, at + header.data_at())?;
+            &own
+        }
+    };
+    let meta = around.at(at).and_then(|octets| header.meta(octets)).ok_or_else(damaged)?;
+    let (body, replaces, prefix) = record::read_delivery(meta).ok_or_else(damaged)?;
+    // The prefix is the last field.
+    let prefix_at = at + (HEADER + meta.len() - prefix.len()) as u64;
+    let prefix = around.part(prefix_at, prefix.len() as u64).ok_or_else(damaged)?;
+    let body = if body.segment == window.segment {
+        body_in_main(window, body)?
+    } else if files.is_main(body.segment) {
+        let start = offset_of(body);
+        let around = Window::read(files.file(body.segment)?, body.segment, start, start + AROUND)?;
+        body_in_main(&around, body)?
+    } else {
+        let file = files.file(body.segment)?;
+        let opened = side::open(&*file, body.segment)?.ok_or(ReadError::Damaged(body))?;
+        let (octets, crcs) = opened;
+        Body::File { file, at: body, data: side::DATA_AT, octets, crcs, last: Mutex::default() }
+    };
+    let message = Message { prefix, replaces: u64::from(replaces), body };
+    if message.len() != u64::from(row.size) {
+        return Err(damaged());
+    }
+    Ok(message)
+}
+
+fn body_in_main(window: &Window, body: Location) -> Result<Body, ReadError> {
+    let damaged = || ReadError::Damaged(body);
+    let at = offset_of(body);
+    let own;
+    let mut near = window;
+    if window.at(at).is_none_or(|octets| octets.len() < HEADER) {
+        own = Window::read(window.file.clone(), window.segment, at, at + AROUND)?;
+        near = &own;
+    }
+    let header = near.at(at).and_then(Header::read).ok_or_else(damaged)?;
+    if header.kind != kind::BODY {
+        return Err(damaged());
+    }
+    let octets = u64::from(header.data_len);
+    let whole;
+    let near = if near.part(at, header.data_at()).is_none()
+        || (octets <= WHOLE && near.part(at, header.total()).is_none())
+    {
+        let end = if octets <= WHOLE { header.total() } else { header.data_at() };
+        whole = Window::read(near.file.clone(), near.segment, at, at + end)?;
+        &whole
+    } else {
+        near
+    };
+    let meta = near.at(at).and_then(|octets| header.meta(octets)).ok_or_else(damaged)?;
+    let crcs = record::body_crcs(meta, octets).ok_or_else(damaged)?;
+    let data = at + header.data_at();
+    match near.part(data, octets) {
+        Some(part) => {
+            let sound = part.get().chunks(PIECE).map(crc32c::crc32c).eq(crcs);
+            if sound { Ok(Body::Whole(part)) } else { Err(damaged()) }
+        }
+        None => {
+            Ok(Body::File { file: near.file.clone(), at: body, data, octets, crcs, last: Mutex::default() })
+        }
+    }
+}
+
+/// One message.
+pub(crate) fn read(files: &Files, row: &Row) -> Result<Message, ReadError> {
+    let (start, end) = stretch(row);
+    let window = Window::read(files.file(row.content.segment)?, row.content.segment, start, end)?;
+    message(files, row, &window)
+}
+
 /// Messages one after another, neighbours read together. See [`crate::Store::messages`].
 #[derive(Debug)]
 pub struct Messages<'a> {
-    #[expect(dead_code, reason = "the signature lands before the body")]
-    pub(crate) rows: &'a [Row],
+    files: &'a Files,
+    rows: &'a [Row],
+    window: Option<Window>,
+}
+
+impl<'a> Messages<'a> {
+    pub(crate) fn new(files: &'a Files, rows: &'a [Row]) -> Messages<'a> {
+        Messages { files, rows, window: None }
+    }
+
+    fn one(&mut self, row: &Row) -> Result<Message, ReadError> {
+        let (start, end) = stretch(row);
+        if let Some(window) = &self.window
+            && window.segment == row.content.segment
+            && window.start <= start
+            && end <= window.start + window.buffer.len() as u64
+        {
+            return message(self.files, row, window);
+        }
+        // As many of the following as lie behind this one, close by.
+        let mut until = end;
+        for next in self.rows {
+            let (from, to) = stretch(next);
+            let near = next.content.segment == row.content.segment && from >= start && from <= until + AROUND;
+            if !near || to.max(until) - start > TOGETHER {
+                break;
+            }
+            until = until.max(to);
+        }
+        let window = Window::read(self.files.file(row.content.segment)?, row.content.segment, start, until)?;
+        let message = message(self.files, row, &window);
+        self.window = Some(window);
+        message
+    }
 }
 
 impl Iterator for Messages<'_> {
     type Item = (Row, Result<Message, ReadError>);
-    #[expect(clippy::unimplemented, reason = "the signature lands before the body")]
     fn next(&mut self) -> Option<Self::Item> {
-        unimplemented!()
+        let (row, rest) = self.rows.split_first()?;
+        self.rows = rest;
+        Some((*row, self.one(row)))
     }
 }

@@ -1,5 +1,12 @@
 //! From a batch to the disk: the queue, the checks, the group, the one fdatasync, and the answer.
 
+pub(crate) mod builder;
+pub(crate) mod check;
+mod check_directory;
+pub(crate) mod committer;
+pub(crate) mod queue;
+pub(crate) mod writer;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,14 @@
 //! From a directory on disk to a store that serves: lock, log, index, and what was found on the way.
 
+pub(crate) mod found;
+mod index;
+mod replay;
+mod start;
+mod tail;
+
+pub(crate) use start::open;
+pub(crate) use tail::sync_tree;
+
 use std::io;
 
 /// Why the store does not open. Nothing is changed on disk by a refusal.

@@ -134,12 +134,6 @@ impl Block {
         usize::from(self.octets[1])
     }
 
-    /// Never: here to go with `len`.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The highest mod-sequence of its rows.
     #[must_use]
     pub fn newest(&self) -> u64 {

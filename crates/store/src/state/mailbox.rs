@@ -1,12 +1,14 @@
-//! A mailbox's snapshot: its head, its rows, its keywords, and what has vanished from it.
+//! A mailbox as the log has made it, and the steps by which a record changes it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use wire::flag::Keyword;
+use wire::flag::{Keyword, SystemFlag, SystemFlags};
 use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 
 use super::block::Row;
-use super::table::Table;
+use super::table::{Edit, Table};
+use super::vanished::Vanished;
 use crate::id::MailboxId;
 
 /// Counts and numbers of a mailbox: always in memory.
@@ -30,113 +32,133 @@ pub struct Head {
     pub(crate) uid_sum: u64,
 }
 
-/// A mailbox as it was at one moment. Cheap to clone; it stays as it is however the mailbox changes.
-#[derive(Clone, Debug)]
-pub struct View {
-    pub(crate) id: MailboxId,
-    pub(crate) head: Head,
-    pub(crate) rows: Rows,
-}
-
 /// What is loaded from the index when a mailbox is first looked into.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) table: Table,
     pub(crate) keywords: Arc<Vec<Keyword>>,
+    pub(crate) vanished: Vanished,
+    /// When anybody last wanted them, in steps of the applier.
+    pub(crate) used: Arc<AtomicU64>,
 }
 
-/// What happened to a mailbox after a mod-sequence.
+/// A mailbox. Without rows its head is right all the same: they are in the index, unchanged.
 #[derive(Clone, Debug)]
-pub struct Changes {
-    /// Rows new or changed, as they are now, in the order of UIDs.
-    pub rows: Vec<Row>,
-    /// UIDs that were removed (some of which the asker may never have known).
-    pub vanished: Runs,
-    /// Whether `vanished` is all of them. If not, every UID that the asker knows and that is not in `view` is gone
-    /// (RFC 7162 s.3.2.6).
-    pub vanished_complete: bool,
-    /// The mod-sequence up to which this tells everything.
-    pub upto: ModSeq,
-    /// The mailbox at that point.
-    pub view: View,
+pub(crate) struct Mailbox {
+    pub(crate) id: MailboxId,
+    pub(crate) head: Head,
+    pub(crate) rows: Option<Rows>,
 }
 
-impl View {
-    /// Which mailbox.
-    #[must_use]
-    pub fn id(&self) -> MailboxId {
-        self.id
+impl Head {
+    /// Of a mailbox without messages.
+    pub(crate) fn new(uid_validity: UidValidity, at: ModSeq) -> Head {
+        Head {
+            uid_validity,
+            uid_next: Some(Uid::FIRST),
+            highest_modseq: at,
+            exists: 0,
+            unseen: 0,
+            deleted: 0,
+            octets: 0,
+            uid_sum: 0,
+        }
     }
-    /// Counts and numbers.
-    #[must_use]
-    pub fn head(&self) -> &Head {
-        &self.head
+
+    fn count(&mut self, row: &Row) {
+        self.exists = self.exists.saturating_add(1);
+        self.octets = self.octets.saturating_add(u64::from(row.size));
+        self.uid_sum = self.uid_sum.wrapping_add(u64::from(row.uid.get()));
+        self.unseen += u32::from(!row.flags.has(SystemFlag::Seen));
+        self.deleted += u32::from(row.flags.has(SystemFlag::Deleted));
     }
-    /// How many messages.
-    #[must_use]
-    pub fn exists(&self) -> u32 {
-        self.head.exists
+
+    fn uncount(&mut self, row: &Row) {
+        self.exists = self.exists.saturating_sub(1);
+        self.octets = self.octets.saturating_sub(u64::from(row.size));
+        self.uid_sum = self.uid_sum.wrapping_sub(u64::from(row.uid.get()));
+        self.unseen = self.unseen.saturating_sub(u32::from(!row.flags.has(SystemFlag::Seen)));
+        self.deleted = self.deleted.saturating_sub(u32::from(row.flags.has(SystemFlag::Deleted)));
     }
-    /// RFC 3501 s.2.3.1.1.
-    #[must_use]
-    pub fn uid_validity(&self) -> UidValidity {
-        self.head.uid_validity
+
+    /// Whether rows loaded from the index are those that this head counts.
+    pub(crate) fn agrees(&self, table: &Table) -> bool {
+        let mut counted = Head::new(self.uid_validity, self.highest_modseq);
+        table.rows().for_each(|row| counted.count(&row));
+        counted.uid_next = self.uid_next;
+        counted == *self && table.last_uid() < self.uid_next.or(Uid::new(u32::MAX))
     }
-    /// The next message's UID; `None` when they are used up.
-    #[must_use]
-    pub fn uid_next(&self) -> Option<Uid> {
-        self.head.uid_next
+}
+
+impl Mailbox {
+    pub(crate) fn new(id: MailboxId, uid_validity: UidValidity, at: ModSeq) -> Mailbox {
+        Mailbox { id, head: Head::new(uid_validity, at), rows: Some(Rows::default()) }
     }
-    /// RFC 7162 s.3.1.2.
-    #[must_use]
-    pub fn highest_modseq(&self) -> ModSeq {
-        self.head.highest_modseq
+
+    fn rows_mut(&mut self) -> &mut Rows {
+        debug_assert!(self.rows.is_some(), "a mailbox is loaded before it changes");
+        self.rows.get_or_insert_default()
     }
-    /// The keywords that this mailbox has names for; a row's bit n means the n-th.
-    #[must_use]
-    pub fn keywords(&self) -> &[Keyword] {
-        &self.rows.keywords
+
+    /// Adds rows above all there are; others (which only a damaged log can hold) are passed over.
+    pub(crate) fn append(&mut self, rows: &[Row], at: ModSeq) {
+        let mut last = self.rows_mut().table.last_uid().map_or(0, Uid::get);
+        let mut rising = |row: &&Row| {
+            let rises = row.uid.get() > last;
+            last = last.max(row.uid.get());
+            rises
+        };
+        let rows: Vec<Row> = rows.iter().filter(|row| rising(row)).copied().collect();
+        self.rows_mut().table.append(&rows);
+        for row in &rows {
+            self.head.count(row);
+        }
+        if let Some(last) = rows.last()
+            && self.head.uid_next.is_some_and(|next| next <= last.uid)
+        {
+            self.head.uid_next = last.uid.next();
+        }
+        self.head.highest_modseq = at;
     }
-    /// The bit of a keyword, if the mailbox has a name for it.
-    #[must_use]
-    pub fn keyword_bit(&self, keyword: &Keyword) -> Option<u32> {
-        self.rows.keywords.iter().position(|k| k == keyword).and_then(|i| u32::try_from(i).ok())
+
+    /// Gives messages other flags.
+    pub(crate) fn set_flags(&mut self, flags: SystemFlags, keywords: u128, uids: &Runs, at: ModSeq) -> usize {
+        let mut head = self.head;
+        let changed = self.rows_mut().table.edit(uids.as_slice(), |row| {
+            let new = Row { flags, keywords, modseq: at, ..*row };
+            head.uncount(row);
+            head.count(&new);
+            Edit::Put(new)
+        });
+        self.head = Head { highest_modseq: at, ..head };
+        changed
     }
-    /// A row's keywords.
-    pub fn keywords_of(&self, row: &Row) -> impl Iterator<Item = &Keyword> {
-        let set = row.keywords;
-        self.rows.keywords.iter().enumerate().filter_map(move |(i, k)| (set >> i & 1 == 1).then_some(k))
+
+    /// Removes messages.
+    pub(crate) fn expunge(&mut self, uids: &Runs, at: ModSeq) -> usize {
+        let mut head = self.head;
+        let rows = self.rows_mut();
+        let changed = rows.table.edit(uids.as_slice(), |row| {
+            head.uncount(row);
+            Edit::Remove
+        });
+        rows.vanished.add(at, uids);
+        self.head = Head { highest_modseq: at, ..head };
+        changed
     }
-    /// The message with a UID.
-    #[must_use]
-    pub fn row(&self, uid: Uid) -> Option<Row> {
-        self.rows.table.row(uid.get())
-    }
-    /// The message at a position; the first is 0.
-    #[must_use]
-    pub fn at(&self, position: u32) -> Option<Row> {
-        self.rows.table.at(position)
-    }
-    /// The position of a UID; the first is 0.
-    #[must_use]
-    pub fn position(&self, uid: Uid) -> Option<u32> {
-        self.rows.table.position(uid.get())
-    }
-    /// All messages, in the order of UIDs.
-    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        self.rows.table.rows()
-    }
-    /// Those messages whose UIDs are in a set: O(log n) a run, and then as many as there are.
-    pub fn rows_in<'a>(&'a self, uids: &'a Runs) -> impl Iterator<Item = Row> + 'a {
-        uids.as_slice().iter().flat_map(|&(from, to)| self.rows.table.rows_between(from, to))
-    }
-    /// Messages changed after a mod-sequence: blocks without any are passed over.
-    pub fn rows_since(&self, since: ModSeq) -> impl Iterator<Item = Row> + '_ {
-        self.rows.table.rows_since(since.0)
-    }
-    /// The last message's UID.
-    #[must_use]
-    pub fn last_uid(&self) -> Option<Uid> {
-        self.rows.table.last_uid()
+
+    /// Names the next keyword bit. A number that is not the next comes only from a damaged log: the bits between get
+    /// names that no client can have given.
+    pub(crate) fn name_keyword(&mut self, bit: u8, keyword: Keyword) {
+        let keywords = Arc::make_mut(&mut self.rows_mut().keywords);
+        let bit = usize::from(bit);
+        while keywords.len() < bit {
+            let Some(lost) = Keyword::parse(format!("$Lost{}", keywords.len()).as_bytes()) else { return };
+            keywords.push(lost);
+        }
+        match keywords.get_mut(bit) {
+            Some(there) => *there = keyword,
+            None => keywords.push(keyword),
+        }
     }
 }

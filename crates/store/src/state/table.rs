@@ -107,12 +107,6 @@ impl Table {
     pub fn len(&self) -> u32 {
         self.rows
     }
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
     fn part_of(&self, uid: u32) -> usize {
         self.parts.partition_point(|p| p.first <= uid).saturating_sub(1)
     }

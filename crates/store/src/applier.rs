@@ -1,0 +1,141 @@
+//! The applier: gives the index what has been published, a batch at a time; makes digests, and segments ahead of need.
+//!
+//! A step function like the committer. A batch holds a state of exactly one position of the log, so that whatever the
+//! index forgets, it is a state that once was.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::commit::writer::{EMERGENCY, preallocate};
+use crate::index::{IndexError, Writes};
+use crate::keys;
+use crate::shared::Shared;
+use crate::state::mailbox::Mailbox;
+use crate::state::world::Dirty;
+
+/// How often an idle store looks at its disk.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// The thread's life.
+pub(crate) fn run(shared: &Arc<Shared>) {
+    prepare(shared);
+    let mut since_look = Duration::ZERO;
+    loop {
+        let every = shared.tuning.apply_every;
+        let dirty = !shared.world.read().dirty.is_empty();
+        if shared.rest(if dirty { every } else { IDLE.min(every * 5) }) {
+            return;
+        }
+        if step(shared).is_err() {
+            // The index is condemned; the process is about to end.
+            return;
+        }
+        prepare(shared);
+        since_look += every;
+        if since_look >= Duration::from_secs(1) {
+            since_look = Duration::ZERO;
+            shared.look_at_space();
+        }
+    }
+}
+
+/// One batch for the index, and the digests that wait. Says whether there was anything for the index.
+pub(crate) fn step(shared: &Shared) -> Result<bool, IndexError> {
+    let applied = apply(shared);
+    if let Err(error) = &applied {
+        shared.condemn(&error.to_string());
+    }
+    shared.tell_applied();
+    shared.digests.work();
+    if applied.is_ok() {
+        evict(shared);
+    }
+    applied
+}
+
+fn apply(shared: &Shared) -> Result<bool, IndexError> {
+    let index = shared.world.index().ok_or(IndexError::Closed)?;
+    let (dirty, now, directory, position, counters) = {
+        let mut published = shared.world.write();
+        if published.dirty.is_empty() {
+            return Ok(false);
+        }
+        let dirty: Dirty = std::mem::take(&mut published.dirty);
+        published.in_flight = dirty.octets;
+        let now: Vec<_> =
+            dirty.mailboxes.keys().map(|id| (*id, published.mailboxes.get(id).cloned())).collect();
+        (dirty, now, published.directory.clone(), published.position, published.counters)
+    };
+    let mut writes = Writes::new();
+    for (id, mailbox) in &now {
+        match mailbox {
+            Some(new) => {
+                let old = dirty.mailboxes.get(id).and_then(|m| m.as_deref());
+                keys::put_mailbox(&mut writes, old, new);
+            }
+            None => keys::delete_mailbox(&mut writes, &**index, *id)?,
+        }
+    }
+    if let Some(old) = &dirty.directory {
+        keys::put_directory(&mut writes, old, &directory);
+    }
+    for &(number, octets) in &dirty.sides {
+        keys::put_side(&mut writes, number, octets);
+    }
+    keys::put_position(&mut writes, &position, &counters);
+    index.apply(writes)?;
+    shared.world.write().in_flight = 0;
+    Ok(true)
+}
+
+/// Steps of the applier for which rows stay after somebody wanted them.
+const STAY: u64 = 50;
+
+/// Lets go of rows that nobody used lately, when there are too many.
+fn evict(shared: &Shared) {
+    let most = shared.tuning.resident_rows;
+    let now = shared.world.tick.fetch_add(1, Ordering::Relaxed);
+    let rows_of = |m: &Mailbox| {
+        m.rows.as_ref().map_or((u64::MAX, 0), |r| (r.used.load(Ordering::Relaxed), r.table.len() as usize))
+    };
+    let mut total: usize = shared.world.read().mailboxes.values().map(|m| rows_of(m).1).sum();
+    if total <= most {
+        return;
+    }
+    let mut published = shared.world.write();
+    let published = &mut *published;
+    let mut ids: Vec<_> = published.mailboxes.values().map(|m| (rows_of(m), m.id)).collect();
+    ids.sort_unstable();
+    for ((used, rows), id) in ids {
+        if total <= most || used.saturating_add(STAY) > now {
+            return;
+        }
+        // What the index has not been told stays.
+        if rows > 0
+            && !published.dirty.mailboxes.contains_key(&id)
+            && let Some(mailbox) = published.mailboxes.get_mut(&id)
+        {
+            *mailbox = Arc::new(Mailbox { id, head: mailbox.head, rows: None });
+            total -= rows;
+        }
+    }
+}
+
+/// Makes the next segment, and the one for a full disk, while nobody waits for them.
+pub(crate) fn prepare(shared: &Shared) {
+    let (next, emergency) = {
+        let prepared = shared.prepared();
+        (prepared.next.is_none(), prepared.emergency.is_none())
+    };
+    if emergency && let Ok(file) = preallocate(shared, "emergency.seg", EMERGENCY.min(shared.tuning.segment))
+    {
+        shared.prepared().emergency = Some(file);
+    }
+    if next
+        && !shared.low_space.load(Ordering::Relaxed)
+        && let Ok(file) = preallocate(shared, "next.seg", shared.tuning.segment)
+    {
+        shared.prepared().next = Some(file);
+    }
+}

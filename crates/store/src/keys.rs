@@ -1,0 +1,356 @@
+//! The index's keys and values: what the applier writes, what opening and loading read.
+//!
+//! Keys begin with a letter: `P` position · `A` account · `S` subscription · `L` alias · `D` domain · `M` mailbox's name ·
+//! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block. Numbers in keys are big-endian, so
+//! that their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an
+//! alias with many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wire::flag::Keyword;
+use wire::ids::{ModSeq, Uid, UidValidity};
+
+use crate::codec::{Put, Take};
+use crate::id::{AccountId, MailboxId, UnixTime};
+use crate::index::{Index, IndexError, Writes};
+use crate::record::special_use;
+use crate::state::block::Block;
+use crate::state::directory::{Directory, MailboxInfo, Target};
+use crate::state::mailbox::{Head, Mailbox, Rows};
+use crate::state::table::Table;
+use crate::state::vanished::{Chunk, Vanished};
+use crate::state::world::{Counters, Position, Published};
+
+/// The format of all this; another one is a rebuild.
+pub(crate) const FORMAT: u32 = 1;
+const PIECE: usize = 3_500;
+
+fn key(letter: u8, id: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(9);
+    key.push(letter);
+    key.extend_from_slice(&id.to_be_bytes());
+    key
+}
+
+fn key2(letter: u8, id: u32, second: u32) -> Vec<u8> {
+    let mut key = key(letter, id);
+    key.extend_from_slice(&second.to_be_bytes());
+    key
+}
+
+fn corrupt(what: &str) -> IndexError {
+    IndexError::Condemned(format!("{what} is not what was written").into())
+}
+
+// ---- writing ------------------------------------------------------------------------------------------------------
+
+pub(crate) fn put_position(to: &mut Writes, position: &Position, counters: &Counters) {
+    let mut v = Vec::new();
+    v.u64(position.seq);
+    v.u128(position.chain);
+    v.u32(position.segment);
+    v.u64(position.offset);
+    v.u64(position.end);
+    v.u64(position.commit.0);
+    v.i64(position.time.secs);
+    v.u32(position.time.nanos);
+    v.u32(counters.account);
+    v.u32(counters.mailbox);
+    v.u32(counters.uid_validity);
+    to.put(vec![b'P'], v);
+}
+
+pub(crate) fn put_side(to: &mut Writes, number: u32, octets: u64) {
+    to.put(key(b'a', number), octets.to_le_bytes());
+}
+
+fn encode_head(head: &Head, vanished: &Vanished) -> Vec<u8> {
+    let mut v = Vec::new();
+    v.u32(head.uid_validity.get());
+    v.u32(head.uid_next.map_or(0, Uid::get));
+    v.u64(head.highest_modseq.0);
+    v.u32(head.exists);
+    v.u32(head.unseen);
+    v.u32(head.deleted);
+    v.u64(head.octets);
+    v.u64(head.uid_sum);
+    v.u64(vanished.floor());
+    v.u32(vanished.first());
+    v
+}
+
+/// What makes the index's mailbox `old` into `new`.
+pub(crate) fn put_mailbox(to: &mut Writes, old: Option<&Mailbox>, new: &Mailbox) {
+    let Some(rows) = &new.rows else { return };
+    let empty = Rows::default();
+    let was = old.and_then(|m| m.rows.as_ref()).unwrap_or(&empty);
+    let id = new.id.0;
+    let mut gone = Vec::new();
+    rows.table.diff(
+        &was.table,
+        |first| gone.push(first),
+        |block| to.put(key2(b'b', id, block.uid_at(0)), block.octets()),
+    );
+    for first in gone {
+        to.delete(key2(b'b', id, first));
+    }
+    for (bit, keyword) in (0u8..).zip(rows.keywords.iter()) {
+        if was.keywords.get(usize::from(bit)).map(Keyword::as_str) != Some(keyword.as_str()) {
+            let mut k = key(b'k', id);
+            k.push(bit);
+            to.put(k, keyword.as_str());
+        }
+    }
+    let chunks: BTreeMap<u32, &Arc<Chunk>> = was.vanished.chunks().collect();
+    for (number, chunk) in rows.vanished.chunks() {
+        if !chunks.get(&number).is_some_and(|c| Arc::ptr_eq(c, chunk)) {
+            to.put(key2(b'v', id, number), chunk.encode());
+        }
+    }
+    for number in was.vanished.first()..rows.vanished.first() {
+        to.delete(key2(b'v', id, number));
+    }
+    to.put(key(b'h', id), encode_head(&new.head, &rows.vanished));
+}
+
+/// Removes everything of a mailbox.
+pub(crate) fn delete_mailbox(to: &mut Writes, index: &dyn Index, id: MailboxId) -> Result<(), IndexError> {
+    for letter in [b'h', b'k', b'v', b'b'] {
+        index.scan(&key(letter, id.0), &mut |k, _| to.delete(k))?;
+    }
+    Ok(())
+}
+
+/// A directory as keys and whole values; long ones are cut when they are written.
+fn directory_entries(directory: &Directory) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut entries = BTreeMap::new();
+    for name in &directory.domains {
+        entries.insert([b"D", name.as_bytes()].concat(), Vec::new());
+    }
+    for account in directory.accounts.values() {
+        let mut v = Vec::new();
+        v.str(&account.login);
+        v.str(&account.password);
+        v.u64(account.credentials);
+        v.i64(account.created.secs);
+        account.addresses.iter().for_each(|a| v.str(a));
+        entries.insert(key(b'A', account.id.0), v);
+        for path in &account.subscriptions {
+            let mut k = key(b'S', account.id.0);
+            k.extend_from_slice(path.as_bytes());
+            entries.insert(k, Vec::new());
+        }
+    }
+    for (address, to) in directory.aliases() {
+        let mut v = Vec::new();
+        to.iter().for_each(|t| v.str(t));
+        entries.insert([b"L", address.as_bytes()].concat(), v);
+    }
+    for info in directory.mailboxes.values() {
+        let mut v = Vec::new();
+        v.u32(info.account.0);
+        v.u32(info.uid_validity.get());
+        v.u8(info.special_use.map_or(0, |s| s as u8));
+        v.str(&info.path);
+        entries.insert(key(b'M', info.id.0), v);
+    }
+    entries
+}
+
+fn pieces(value: &[u8]) -> usize {
+    value.len().div_ceil(PIECE).max(1)
+}
+
+fn piece_key(key: &[u8], n: usize) -> Vec<u8> {
+    let mut key = key.to_vec();
+    key.push(0);
+    key.extend_from_slice(&(n as u16).to_be_bytes());
+    key
+}
+
+/// What makes the index's directory `old` into `new`.
+pub(crate) fn put_directory(to: &mut Writes, old: &Directory, new: &Directory) {
+    let (was, is) = (directory_entries(old), directory_entries(new));
+    for (key, value) in &was {
+        let kept = is.get(key).map_or(0, |v| pieces(v));
+        for n in kept..pieces(value) {
+            to.delete(piece_key(key, n));
+        }
+    }
+    for (key, value) in &is {
+        if was.get(key) == Some(value) {
+            continue;
+        }
+        for n in 0..pieces(value) {
+            let piece = value.get(n * PIECE..((n + 1) * PIECE).min(value.len())).unwrap_or_default();
+            to.put(piece_key(key, n), piece);
+        }
+    }
+}
+
+// ---- reading ------------------------------------------------------------------------------------------------------
+
+/// The position that the index holds; `None` in an empty one.
+pub(crate) fn position(index: &dyn Index) -> Result<Option<(Position, Counters)>, IndexError> {
+    let Some(value) = index.get(b"P")? else { return Ok(None) };
+    let read = |take: &mut Take<'_>| -> Option<(Position, Counters)> {
+        let position = Position {
+            seq: take.u64()?,
+            chain: take.u128()?,
+            segment: take.u32()?,
+            offset: take.u64()?,
+            end: take.u64()?,
+            commit: ModSeq(take.u64()?),
+            time: UnixTime { secs: take.i64()?, nanos: take.u32()? },
+        };
+        let counters = Counters { account: take.u32()?, mailbox: take.u32()?, uid_validity: take.u32()? };
+        Some((position, counters))
+    };
+    read(&mut Take::new(&value)).map(Some).ok_or_else(|| corrupt("the position"))
+}
+
+/// Everything that is always in memory.
+pub(crate) fn load(index: &dyn Index) -> Result<Option<Published>, IndexError> {
+    let Some((position, counters)) = position(index)? else { return Ok(None) };
+    let mut published =
+        Published { position, counters, directory: Arc::new(load_directory(index)?), ..Published::default() };
+    let mut bad = false;
+    index.scan(b"h", &mut |key, value| match (id_of(key), decode_head(&mut Take::new(value))) {
+        (Some(id), Some((head, _, _))) => {
+            let id = MailboxId(id);
+            published.mailboxes.insert(id, Arc::new(Mailbox { id, head, rows: None }));
+        }
+        _ => bad = true,
+    })?;
+    index.scan(b"a", &mut |key, value| match (id_of(key), Take::new(value).u64()) {
+        (Some(number), Some(octets)) => {
+            published.sides.insert(number, octets);
+        }
+        _ => bad = true,
+    })?;
+    let same = published.mailboxes.len() == published.directory.mailboxes.len()
+        && published.mailboxes.keys().all(|id| published.directory.mailboxes.contains_key(id));
+    if bad || !same {
+        return Err(corrupt("a mailbox's head"));
+    }
+    Ok(Some(published))
+}
+
+fn id_of(key: &[u8]) -> Option<u32> {
+    key.get(1..5).and_then(|s| s.try_into().ok()).map(u32::from_be_bytes)
+}
+
+fn decode_head(take: &mut Take<'_>) -> Option<(Head, u64, u32)> {
+    let head = Head {
+        uid_validity: UidValidity::new(take.u32()?)?,
+        uid_next: Uid::new(take.u32()?),
+        highest_modseq: ModSeq(take.u64()?),
+        exists: take.u32()?,
+        unseen: take.u32()?,
+        deleted: take.u32()?,
+        octets: take.u64()?,
+        uid_sum: take.u64()?,
+    };
+    Some((head, take.u64()?, take.u32()?))
+}
+
+fn load_directory(index: &dyn Index) -> Result<Directory, IndexError> {
+    let mut entries: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut bad = false;
+    for letter in [b'D', b'A', b'S', b'L', b'M'] {
+        index.scan(
+            &[letter],
+            &mut |key, value| match key.len().checked_sub(3).map(|at| key.split_at(at)) {
+                Some((key, [0, _, _])) => entries.entry(key.to_vec()).or_default().extend_from_slice(value),
+                _ => bad = true,
+            },
+        )?;
+    }
+    let mut directory = Directory::default();
+    // Accounts come first in the order of keys, then aliases, domains, mailboxes, subscriptions.
+    for (key, value) in &entries {
+        bad |= directory_entry(&mut directory, key, value).is_none();
+    }
+    if bad { Err(corrupt("the directory")) } else { Ok(directory) }
+}
+
+fn directory_entry(directory: &mut Directory, key: &[u8], value: &[u8]) -> Option<()> {
+    let mut take = Take::new(value);
+    let (&letter, name) = key.split_first()?;
+    match letter {
+        b'D' => {
+            directory.domains.insert(std::str::from_utf8(name).ok()?.to_owned());
+        }
+        b'A' => {
+            let id = AccountId(id_of(key)?);
+            let (login, password) = (take.str()?, take.str()?);
+            let (credentials, created) = (take.u64()?, take.i64()?);
+            directory.add_account(id, login, password, created);
+            let account = Arc::make_mut(directory.accounts.get_mut(&id)?);
+            account.credentials = credentials;
+            while !take.is_empty() {
+                let address = take.string()?;
+                directory.targets.insert(address.clone(), Arc::new(Target::Account(id)));
+                account.addresses.push(address);
+            }
+        }
+        b'S' => {
+            let account = directory.accounts.get_mut(&AccountId(id_of(key)?))?;
+            let path = std::str::from_utf8(key.get(5..)?).ok()?;
+            Arc::make_mut(account).subscriptions.insert(path.to_owned());
+        }
+        b'L' => {
+            let mut to = Vec::new();
+            while !take.is_empty() {
+                to.push(take.string()?);
+            }
+            directory.targets.insert(std::str::from_utf8(name).ok()?.to_owned(), Arc::new(Target::Alias(to)));
+        }
+        _ => directory.add_mailbox(MailboxInfo {
+            id: MailboxId(id_of(key)?),
+            account: AccountId(take.u32()?),
+            uid_validity: UidValidity::new(take.u32()?)?,
+            special_use: special_use(take.u8()?)?,
+            path: take.string()?,
+        }),
+    }
+    Some(())
+}
+
+/// A mailbox's rows, keywords and vanished runs.
+pub(crate) fn load_rows(index: &dyn Index, id: MailboxId) -> Result<Rows, IndexError> {
+    let mut bad = false;
+    let mut blocks = Vec::new();
+    let mut last = 0;
+    index.scan(&key(b'b', id.0), &mut |key, value| match Block::from_octets(value) {
+        Some(block) if key == key2(b'b', id.0, block.uid_at(0)) && block.uid_at(0) > last => {
+            last = block.uid_at(block.len() - 1);
+            blocks.push(Arc::new(block));
+        }
+        _ => bad = true,
+    })?;
+    let mut keywords = Vec::new();
+    index.scan(&key(b'k', id.0), &mut |key, value| match Keyword::parse(value) {
+        Some(keyword) if key.get(5).map(|&bit| usize::from(bit)) == Some(keywords.len()) => {
+            keywords.push(keyword)
+        }
+        _ => bad = true,
+    })?;
+    let mut chunks = Vec::new();
+    index.scan(&key(b'v', id.0), &mut |_, value| match Chunk::decode(value) {
+        Some(chunk) => chunks.push(Arc::new(chunk)),
+        None => bad = true,
+    })?;
+    let head = index.get(&key(b'h', id.0))?;
+    let head = head.as_deref().and_then(|value| decode_head(&mut Take::new(value)));
+    match head {
+        Some((_, floor, first)) if !bad => Ok(Rows {
+            table: Table::from_blocks(blocks),
+            keywords: Arc::new(keywords),
+            vanished: Vanished::from_parts(floor, first, chunks),
+            used: Arc::default(),
+        }),
+        _ => Err(corrupt("a mailbox's rows")),
+    }
+}

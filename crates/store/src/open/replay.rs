@@ -1,0 +1,304 @@
+//! Reading the log's groups in order and doing what their records say.
+//!
+//! Nothing on disk is changed here. A group that is not whole and has something good behind it is rot: reported, and
+//! its intact records used. One with nothing behind it is the torn end.
+
+use wire::ids::ModSeq;
+
+use super::found::{Found, Main};
+use super::{OpenError, Rot};
+use crate::group::{self, BORDER, HEADER};
+use crate::id::Location;
+use crate::options::{Options, Progress};
+use crate::record::{self, Bad, Record};
+use crate::segment::main_path;
+use crate::shared::at;
+use crate::state::draft::Draft;
+use crate::state::world::{Position, World};
+use crate::vfs::read_full;
+
+/// The end of the log, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Zeros from here on.
+    Clean,
+    /// Something that was never whole, up to here.
+    Torn { end: u64 },
+    /// Something that was whole once (the index says so) and is not any more, up to here: it stays.
+    Rotten { end: u64 },
+}
+
+/// What a replay has seen.
+#[derive(Debug)]
+pub(crate) struct Replay<'a> {
+    options: &'a Options,
+    world: &'a World,
+    found: &'a Found,
+    pub(crate) position: Position,
+    /// Groups up to this one were whole once: an index knew them.
+    named: u64,
+    /// The group before was damaged: the next one's number and chain cannot be known.
+    after_rot: bool,
+    pub(crate) groups: u64,
+    pub(crate) rot: Vec<Rot>,
+    pub(crate) orphans: u64,
+    told: u64,
+}
+
+/// Octets between two tellings of progress.
+const TELL: u64 = 32 << 20;
+
+impl<'a> Replay<'a> {
+    /// From a position on; the beginning is a position of its own.
+    pub(crate) fn new(
+        options: &'a Options,
+        world: &'a World,
+        found: &'a Found,
+        from: Position,
+        named: u64,
+    ) -> Replay<'a> {
+        Replay {
+            options,
+            world,
+            found,
+            position: from,
+            named,
+            after_rot: false,
+            groups: 0,
+            rot: Vec::new(),
+            orphans: 0,
+            told: 0,
+        }
+    }
+
+    /// Replays to the end of the log.
+    pub(crate) fn run(&mut self) -> Result<Tail, OpenError> {
+        let total: u64 = self.found.mains.iter().map(|m| m.len).sum();
+        let mut done = 0;
+        let mut tail = Tail::Clean;
+        for (n, main) in self.found.mains.iter().enumerate() {
+            let number = main.header.number;
+            if number < self.position.segment {
+                done += main.len;
+                continue;
+            }
+            let start = if number == self.position.segment { self.position.end } else { BORDER };
+            if number != self.position.segment {
+                self.enter(main)?;
+            }
+            let limit = self.found.mains.get(n + 1).map(|next| next.header.previous_end);
+            tail = self.segment(main, start, limit, done, total)?;
+            done += main.len;
+        }
+        Ok(tail)
+    }
+
+    /// A new segment goes on where the one before ended.
+    fn enter(&mut self, main: &Main) -> Result<(), OpenError> {
+        let goes_on = main.header.seq == self.position.seq + 1 && main.header.chain == self.position.chain;
+        if !goes_on && !self.after_rot {
+            let path = main_path(main.header.number);
+            return Err(OpenError::Missing(format!(
+                "{path} does not go on where the segment before it ends"
+            )));
+        }
+        self.position.seq = main.header.seq.saturating_sub(1);
+        self.position.chain = main.header.chain;
+        self.after_rot = false;
+        self.position.segment = main.header.number;
+        self.position.end = BORDER;
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        main: &Main,
+        start: u64,
+        limit: Option<u64>,
+        done: u64,
+        total: u64,
+    ) -> Result<Tail, OpenError> {
+        let end = limit.unwrap_or(main.len).min(main.len);
+        let mut offset = start;
+        while offset < end {
+            if let Some((header, octets)) = self.group_at(main, offset, end, false)? {
+                self.replay(main, &header, &octets)?;
+                offset = self.position.end;
+                if done + offset - self.told.min(done + offset) >= TELL {
+                    self.told = done + offset;
+                    (self.options.progress)(Progress::Replaying { done: self.told, total });
+                }
+                continue;
+            }
+            let next = self.next_group(main, offset + BORDER, end)?;
+            match (next, limit) {
+                (Some(next), _) => {
+                    self.rotten(main, offset, next)?;
+                    offset = next;
+                }
+                (None, Some(_)) => {
+                    self.rotten(main, offset, end)?;
+                    offset = end;
+                }
+                (None, None) => return self.tail(main, offset),
+            }
+        }
+        // A segment that is shorter than the next one says it was has lost its end.
+        if let Some(limit) = limit
+            && limit > end
+        {
+            self.rotten(main, offset.max(end), limit)?;
+        }
+        self.position.end = self.position.end.max(offset);
+        Ok(Tail::Clean)
+    }
+
+    /// The whole group at an offset; `None` if there is none. After rot (or when looking for what lies behind it) any
+    /// later number and chain will do.
+    fn group_at(
+        &self,
+        main: &Main,
+        offset: u64,
+        end: u64,
+        any: bool,
+    ) -> Result<Option<(group::Header, Vec<u8>)>, OpenError> {
+        let path = || main_path(main.header.number);
+        let mut front = [0; HEADER];
+        if read_full(&*main.file, &mut front, offset).map_err(at(path()))? < HEADER {
+            return Ok(None);
+        }
+        let Some(header) = group::Header::decode(&front) else { return Ok(None) };
+        let ours = header.secret == main.header.epoch.secret
+            && header.segment == main.header.number
+            && header.offset == offset;
+        let goes_on = if any || self.after_rot {
+            header.seq > self.position.seq
+        } else {
+            header.seq == self.position.seq + 1 && header.previous == self.position.chain
+        };
+        let Some(total) = header.total().filter(|&t| ours && goes_on && t <= end - offset) else {
+            return Ok(None);
+        };
+        let length = usize::try_from(total).map_err(|_| OpenError::Missing("a group is too large".into()))?;
+        let mut octets = vec![0; length];
+        let read = read_full(&*main.file, &mut octets, offset).map_err(at(path()))?;
+        octets.truncate(read);
+        Ok(group::check(&header, &octets).is_some().then_some((header, octets)))
+    }
+
+    /// The next whole group at or behind an offset.
+    fn next_group(&self, main: &Main, from: u64, end: u64) -> Result<Option<u64>, OpenError> {
+        let mut window = vec![0; 1 << 20];
+        let mut start = from;
+        while start < end {
+            let read =
+                read_full(&*main.file, &mut window, start).map_err(at(main_path(main.header.number)))?;
+            for (n, page) in window[..read].chunks(BORDER as usize).enumerate() {
+                let offset = start + n as u64 * BORDER;
+                let may_be = group::Header::decode(page).is_some();
+                if may_be && self.group_at(main, offset, end, true)?.is_some() {
+                    return Ok(Some(offset));
+                }
+            }
+            if read < window.len() {
+                break;
+            }
+            start += read as u64;
+        }
+        Ok(None)
+    }
+
+    fn replay(&mut self, main: &Main, header: &group::Header, octets: &[u8]) -> Result<(), OpenError> {
+        let Some((chain, records)) = group::check(header, octets) else { return Ok(()) };
+        let total = octets.len() as u64;
+        self.records(main.header.number, header.offset + HEADER as u64, records, header.first_commit)?;
+        self.after_rot = false;
+        self.groups += 1;
+        self.position = Position {
+            seq: header.seq,
+            chain,
+            segment: main.header.number,
+            offset: header.offset,
+            end: header.offset + total,
+            commit: self.position.commit,
+            time: header.time,
+        };
+        self.world.write().position = self.position;
+        Ok(())
+    }
+
+    /// Does what records say; those that are damaged are passed over.
+    fn records(&mut self, segment: u32, base: u64, records: &[u8], first: u64) -> Result<(), OpenError> {
+        let mut draft = Draft::new(self.world);
+        let mut commit = ModSeq(first);
+        for (offset, header, octets) in record::walk(records) {
+            let Some(meta) = header.meta(octets) else { continue };
+            let record = match Record::decode(&header, meta) {
+                Ok(Some(record)) => record,
+                Ok(None) | Err(Bad::Damaged) => continue,
+                Err(Bad::Newer(kind, version)) => {
+                    return Err(OpenError::Newer(format!("a record of kind {kind}, version {version}")));
+                }
+            };
+            if let Record::Commit { number } = record {
+                commit = number;
+            }
+            let at =
+                Location { segment, ordinal: u32::try_from((base + offset as u64) / 8).unwrap_or(u32::MAX) };
+            draft.apply(&record, commit, at)?;
+            self.position.commit = self.position.commit.max(commit);
+        }
+        draft.accept();
+        self.orphans += draft.orphans;
+        self.world.publish(draft.finish(), self.position);
+        Ok(())
+    }
+
+    /// A damaged stretch with something good behind it. What can be read of the group that began there is used: its
+    /// records are followed from its known beginning, never searched for, since a message could hold anything.
+    fn rotten(&mut self, main: &Main, from: u64, to: u64) -> Result<(), OpenError> {
+        let path = main_path(main.header.number);
+        let length = usize::try_from(to - from).unwrap_or(usize::MAX).min(256 << 20);
+        let mut octets = vec![0; length];
+        let read = read_full(&*main.file, &mut octets, from).map_err(at(&path))?;
+        octets.truncate(read);
+        let header = group::Header::decode(&octets);
+        let first = header.map_or(self.position.commit.0 + 1, |h| h.first_commit);
+        if let Some(records) = octets.get(HEADER..) {
+            self.records(main.header.number, from + HEADER as u64, records, first)?;
+        }
+        let what = if header.is_some() { "a group is damaged" } else { "a group's header is damaged" };
+        self.rot.push(Rot { file: path, offset: from, octets: to - from, what: what.to_owned() });
+        self.after_rot = true;
+        Ok(())
+    }
+
+    /// The log's end, with nothing whole behind it.
+    fn tail(&mut self, main: &Main, offset: u64) -> Result<Tail, OpenError> {
+        self.position.end = offset;
+        let Some(end) = last_octet(main, offset)? else { return Ok(Tail::Clean) };
+        let end = end.next_multiple_of(BORDER);
+        if self.position.seq < self.named {
+            self.rotten(main, offset, end)?;
+            self.position.end = end;
+            return Ok(Tail::Rotten { end });
+        }
+        Ok(Tail::Torn { end })
+    }
+}
+
+/// One beyond the last octet that is not zero, from an offset on.
+fn last_octet(main: &Main, from: u64) -> Result<Option<u64>, OpenError> {
+    let mut window = vec![0; 1 << 20];
+    let (mut start, mut last) = (from, None);
+    loop {
+        let read = read_full(&*main.file, &mut window, start).map_err(at(main_path(main.header.number)))?;
+        if let Some(n) = window[..read].iter().rposition(|&b| b != 0) {
+            last = Some(start + n as u64 + 1);
+        }
+        if read < window.len() {
+            return Ok(last);
+        }
+        start += read as u64;
+    }
+}

@@ -1,0 +1,199 @@
+//! Opening, step by step: the lock, the log, the index, the tail; then the store serves.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::found::{Found, look};
+use super::index::{Usable, build, mark_running, usable};
+use super::replay::{Replay, Tail};
+use super::{Came, OpenError, Opening, tail};
+use crate::commit::writer::Writer;
+use crate::digest;
+use crate::group::BORDER;
+use crate::options::{Options, Progress};
+use crate::segment::{self, DIR, Epoch, Files, Header, TMP, main_path};
+use crate::shared::{INDEX, Shared, at};
+use crate::state::world::{Position, World};
+use crate::vfs::{Lock, Open, Vfs, write_full};
+
+const LOCK: &str = "lock";
+/// A pause of the machine beyond this is no pause: the clock is not believed.
+const LONG: i64 = 30 * 24 * 3600;
+
+/// Opens the store: what the threads share, the end of the log, and how it went.
+pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), OpenError> {
+    let vfs = &*options.vfs;
+    let held = lock(options)?;
+    for dir in [DIR, TMP, digest::DIR] {
+        vfs.create_dir_all(dir).map_err(at(dir))?;
+    }
+    let mut found = look(vfs)?;
+    let new = found.mains.is_empty();
+    if new {
+        begin(options, &found)?;
+        found = look(vfs)?;
+    }
+    let (Some(first), Some(last)) = (found.mains.first(), found.mains.last()) else {
+        return Err(OpenError::Missing("the log that was just made".into()));
+    };
+    let (store, epoch) = (last.header.store, last.header.epoch);
+    let start = Position {
+        seq: first.header.seq - 1,
+        chain: first.header.chain,
+        segment: first.header.number,
+        end: BORDER,
+        time: first.header.time,
+        ..Position::default()
+    };
+
+    let world = World::default();
+    let (index, clean, mut came, named) = match usable(options, store, &found) {
+        Ok(Usable { index, published, clean }) => {
+            let named = published.position.seq;
+            *world.write() = published;
+            world.set_index(index.clone());
+            let came = if clean { Came::Clean } else { Came::Resumed };
+            (Some(index), clean, came, named)
+        }
+        Err(no) => {
+            world.write().position = start;
+            (None, false, Came::Rebuilt { why: no.why }, no.named)
+        }
+    };
+    if new {
+        came = Came::New;
+    }
+    let from = world.read().position;
+    let mut replay = Replay::new(options, &world, &found, from, named);
+    let end = if clean { Tail::Clean } else { replay.run()? };
+    let (mut position, rot, groups) = (replay.position, std::mem::take(&mut replay.rot), replay.groups);
+
+    // From here on the disk is changed.
+    let torn = match &end {
+        Tail::Torn { end } => Some(tail::cut(vfs, last, &position, *end)?),
+        _ => None,
+    };
+    if !clean {
+        tail::make_durable(vfs, last, &position)?;
+        digest::forget_from(vfs, last.header.number).map_err(at(digest::DIR))?;
+    }
+    let mut missing_bodies = Vec::new();
+    {
+        let published = world.read();
+        for &number in published.sides.keys() {
+            if found.sides.binary_search(&number).is_err() {
+                missing_bodies.push(segment::side_path(number));
+            }
+        }
+        // What was lost to rot may have adopted any of them.
+        let keep_all = !rot.is_empty();
+        let unadopted = found.sides.iter().filter(|n| !keep_all && !published.sides.contains_key(n));
+        tail::tidy(vfs, unadopted.copied())?;
+    }
+    if position.segment != last.header.number {
+        // Only a last segment without any group leaves the position in the one before.
+        position.segment = last.header.number;
+        position.end = BORDER;
+    }
+    world.write().position = position;
+    match index {
+        Some(_) => mark_running(options, INDEX, store)?,
+        None => {
+            let index = {
+                let published = world.read();
+                build(options, store, &published)?
+            };
+            world.set_index(index);
+            world.write().dirty = Default::default();
+        }
+    }
+
+    let files = Files::new(options.vfs.clone());
+    found.sides.iter().for_each(|&n| files.taken(n));
+    for main in &found.mains {
+        files.add_main(main.header.number, main.header.epoch.tag, None);
+    }
+    files.add_main(last.header.number, epoch.tag, Some(last.file.clone()));
+    let rows = world.read().mailboxes.values().map(|m| u64::from(m.head.exists)).sum();
+    let (file, number) = (last.file.clone(), last.header.number);
+    let capacity = file.len().map_err(at(main_path(number)))?;
+    let shared = Arc::new(Shared::new(options, store, epoch, files, world, held));
+    shared.look_at_space();
+    if position.seq > 0 && (options.clock.wall().secs - position.time.secs).abs() > LONG {
+        shared.freeze();
+    }
+    let mut writer = Writer { shared: shared.clone(), file, segment: number, capacity, position };
+    if matches!(end, Tail::Rotten { .. }) {
+        // Nothing is ever written behind rot in the same file.
+        let now = shared.group_time(position.time);
+        writer
+            .roll(0, now)
+            .map_err(|e| OpenError::Io { what: "a new segment".into(), error: e.into_inner() })?;
+    }
+    Ok((shared, writer, Opening { came, groups, rows, torn, rot, missing_bodies }))
+}
+
+fn lock(options: &Options) -> Result<Box<dyn Lock>, OpenError> {
+    let begun = options.clock.monotonic();
+    let mut told = false;
+    loop {
+        match options.vfs.lock(LOCK) {
+            Ok(held) => return Ok(held),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let holder = options.vfs.lock_holder(LOCK);
+                if options.clock.monotonic().saturating_sub(begun) >= options.tuning.lock_wait {
+                    return Err(OpenError::Locked { holder });
+                }
+                if !told {
+                    told = true;
+                    (options.progress)(Progress::Waiting { holder });
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(OpenError::Io { what: "taking the lock".into(), error }),
+        }
+    }
+}
+
+/// A new store, in a directory that never was one.
+fn begin(options: &Options, found: &Found) -> Result<(), OpenError> {
+    let vfs: &dyn Vfs = &*options.vfs;
+    let index = vfs.exists(&format!("{INDEX}/STATE")).map_err(at(INDEX))?;
+    if index || !found.sides.is_empty() {
+        return Err(OpenError::NotAStore("there is an index or mail, but the log is gone".into()));
+    }
+    let mut random = [0; 36];
+    (options.random)(&mut random);
+    let mut secret = [0; 16];
+    secret.copy_from_slice(&random[..16]);
+    let number = |octets: &[u8]| octets.iter().fold(0u128, |n, &b| n << 8 | u128::from(b));
+    let header = Header {
+        store: number(&random[16..32]),
+        // The tag is public; 0 stands for "not known".
+        epoch: Epoch { secret, tag: (number(&random[32..36]) as u32).max(1) },
+        number: 1,
+        previous: 0,
+        previous_end: 0,
+        seq: 1,
+        chain: 0,
+        time: options.clock.wall(),
+    };
+    let path = format!("{TMP}/first.seg");
+    match vfs.remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(&path)(e)),
+        _ => {}
+    }
+    let make = || -> io::Result<()> {
+        let file = vfs.open(&path, Open::CreateNew)?;
+        file.preallocate(options.tuning.segment)?;
+        write_full(&*file, &header.encode(), 0)?;
+        file.sync_all()?;
+        for dir in ["", TMP] {
+            vfs.sync_dir(dir)?;
+        }
+        vfs.rename(&path, &main_path(1))?;
+        vfs.sync_dir(DIR)
+    };
+    make().map_err(at("beginning a new log"))
+}

@@ -1,0 +1,285 @@
+//! Segments: the files of the log, their names, their first page, and the handles through which they are read.
+//!
+//! A main segment is preallocated; its first page says which segment came before and where that one ends (what lies
+//! beyond was in doubt and is nobody's). A side segment holds one large body (`crate::side`). Both share one sequence
+//! of numbers; a location does not say which kind its segment is, the list of main segments does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::codec::{Put, Take};
+use crate::group::BORDER;
+use crate::id::{Location, UnixTime};
+use crate::vfs::{File, Open, Vfs};
+
+/// The log's directory.
+pub(crate) const DIR: &str = "log";
+/// Where things are made before they have their name.
+pub(crate) const TMP: &str = "tmp";
+/// The format of main segments.
+const FORMAT: u32 = 1;
+const MAGIC: &[u8; 8] = b"PFSEGM01";
+/// Handles kept open for reading.
+const HANDLES: usize = 96;
+const PAGE: usize = BORDER as usize;
+
+/// A secret that keys the chain of groups, and the public tag that stands for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    pub(crate) secret: [u8; 16],
+    pub(crate) tag: u32,
+}
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Epoch({:08x})", self.tag)
+    }
+}
+
+/// The first page of a main segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Which store; made once.
+    pub(crate) store: u128,
+    pub(crate) epoch: Epoch,
+    pub(crate) number: u32,
+    /// The main segment before; 0 for the first.
+    pub(crate) previous: u32,
+    /// Where that one's last good group ends.
+    pub(crate) previous_end: u64,
+    /// The first group's number.
+    pub(crate) seq: u64,
+    /// The chain of the group before.
+    pub(crate) chain: u128,
+    pub(crate) time: UnixTime,
+}
+
+/// Why a first page cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    Damaged,
+    /// Written by a newer version.
+    Newer(u32),
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut to = Vec::with_capacity(PAGE);
+        to.extend_from_slice(MAGIC);
+        to.u32(FORMAT);
+        to.u32(self.number);
+        to.u128(self.store);
+        to.extend_from_slice(&self.epoch.secret);
+        to.u32(self.epoch.tag);
+        to.u32(self.previous);
+        to.u64(self.previous_end);
+        to.u64(self.seq);
+        to.u128(self.chain);
+        to.i64(self.time.secs);
+        to.u32(self.time.nanos);
+        to.resize(PAGE - 4, 0);
+        let crc = crc32c::crc32c(&to);
+        to.u32(crc);
+        to
+    }
+
+    pub(crate) fn decode(page: &[u8]) -> Result<Header, Bad> {
+        let page = page.get(..PAGE).ok_or(Bad::Damaged)?;
+        let (front, crc) = page.split_at(PAGE - 4);
+        if crc != crc32c::crc32c(front).to_le_bytes() {
+            return Err(Bad::Damaged);
+        }
+        let mut take = Take::new(front);
+        if take.slice(8) != Some(MAGIC) {
+            return Err(Bad::Damaged);
+        }
+        let format = take.u32().ok_or(Bad::Damaged)?;
+        if format != FORMAT {
+            return Err(Bad::Newer(format));
+        }
+        Header::fields(&mut take).ok_or(Bad::Damaged)
+    }
+
+    fn fields(take: &mut Take<'_>) -> Option<Header> {
+        Some(Header {
+            number: take.u32()?,
+            store: take.u128()?,
+            epoch: Epoch { secret: take.slice(16)?.try_into().ok()?, tag: take.u32()? },
+            previous: take.u32()?,
+            previous_end: take.u64()?,
+            seq: take.u64()?,
+            chain: take.u128()?,
+            time: UnixTime { secs: take.i64()?, nanos: take.u32()? },
+        })
+    }
+}
+
+/// A main segment's path.
+pub(crate) fn main_path(number: u32) -> String {
+    format!("{DIR}/{number:08}.seg")
+}
+
+/// A side segment's path.
+pub(crate) fn side_path(number: u32) -> String {
+    format!("{DIR}/{number:08}.side")
+}
+
+/// What a name in the log's directory is: its number, and whether it is a main segment.
+pub(crate) fn parse_name(name: &str) -> Option<(u32, bool)> {
+    let (number, kind) = name.split_once('.')?;
+    if number.len() != 8 {
+        return None;
+    }
+    let number = number.parse().ok().filter(|&n| n > 0)?;
+    match kind {
+        "seg" => Some((number, true)),
+        "side" => Some((number, false)),
+        _ => None,
+    }
+}
+
+/// Where a location's record begins in its file.
+pub(crate) fn offset_of(at: Location) -> u64 {
+    u64::from(at.ordinal) * 8
+}
+
+/// The log's files, as readers see them.
+#[derive(Debug)]
+pub(crate) struct Files {
+    vfs: Arc<dyn Vfs>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Main segments, with the tag of their epoch.
+    mains: BTreeMap<u32, u32>,
+    open: HashMap<u32, (u64, Arc<dyn File>)>,
+    tick: u64,
+    next: u32,
+}
+
+impl Files {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>) -> Files {
+        Files { vfs, inner: Mutex::new(Inner { next: 1, ..Inner::default() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a main segment known.
+    pub(crate) fn add_main(&self, number: u32, tag: u32, file: Option<Arc<dyn File>>) {
+        let mut inner = self.lock();
+        inner.mains.insert(number, tag);
+        inner.next = inner.next.max(number.saturating_add(1));
+        if let Some(file) = file {
+            inner.keep(number, file);
+        }
+    }
+
+    /// A number is in use.
+    pub(crate) fn taken(&self, number: u32) {
+        let mut inner = self.lock();
+        inner.next = inner.next.max(number.saturating_add(1));
+    }
+
+    /// A number that no segment has.
+    pub(crate) fn next_number(&self) -> io::Result<u32> {
+        let mut inner = self.lock();
+        let number = inner.next;
+        inner.next = number.checked_add(1).ok_or_else(|| io::Error::other("segment numbers are used up"))?;
+        Ok(number)
+    }
+
+    /// The public tag of the epoch in which a main segment was written; 0 if it is not known.
+    pub(crate) fn tag_of(&self, number: u32) -> u32 {
+        self.lock().mains.get(&number).copied().unwrap_or(0)
+    }
+
+    /// Whether it is a main segment.
+    pub(crate) fn is_main(&self, number: u32) -> bool {
+        self.lock().mains.contains_key(&number)
+    }
+
+    /// A segment's file, for reading.
+    pub(crate) fn file(&self, number: u32) -> io::Result<Arc<dyn File>> {
+        let path = {
+            let mut inner = self.lock();
+            inner.tick += 1;
+            let tick = inner.tick;
+            if let Some((used, file)) = inner.open.get_mut(&number) {
+                *used = tick;
+                return Ok(file.clone());
+            }
+            if inner.mains.contains_key(&number) { main_path(number) } else { side_path(number) }
+        };
+        let file = self.vfs.open(&path, Open::Read)?;
+        self.lock().keep(number, file.clone());
+        Ok(file)
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, number: u32, file: Arc<dyn File>) {
+        if self.open.len() >= HANDLES {
+            let oldest = self.open.iter().min_by_key(|(_, (used, _))| *used).map(|(&n, _)| n);
+            if let Some(oldest) = oldest {
+                self.open.remove(&oldest);
+            }
+        }
+        self.tick += 1;
+        self.open.insert(number, (self.tick, file));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            store: 7,
+            epoch: Epoch { secret: [9; 16], tag: 0xabcd },
+            number: 4,
+            previous: 2,
+            previous_end: 12288,
+            seq: 1000,
+            chain: 55,
+            time: UnixTime { secs: -1, nanos: 3 },
+        }
+    }
+
+    #[test]
+    fn a_first_page_comes_back_and_no_other() {
+        let mut page = header().encode();
+        assert_eq!(page.len(), PAGE);
+        assert_eq!(&page[..16], b"PFSEGM01\x01\0\0\0\x04\0\0\0");
+        assert_eq!(Header::decode(&page), Ok(header()));
+        for at in (0..PAGE).step_by(7) {
+            page[at] ^= 1;
+            assert_eq!(Header::decode(&page), Err(Bad::Damaged));
+            page[at] ^= 1;
+        }
+        assert_eq!(Header::decode(&page[..100]), Err(Bad::Damaged));
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let mut page = header().encode();
+        page[8] = 2;
+        let crc = crc32c::crc32c(&page[..PAGE - 4]).to_le_bytes();
+        page[PAGE - 4..].copy_from_slice(&crc);
+        assert_eq!(Header::decode(&page), Err(Bad::Newer(2)));
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        assert_eq!(parse_name("00000012.seg"), Some((12, true)));
+        assert_eq!(parse_name("00000012.side"), Some((12, false)));
+        for name in ["12.seg", "00000000.seg", "0000001x.seg", "00000012.seg.new", "00000012"] {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What each record does to the state: the same at its commit and at every replay.
+
+use std::sync::Arc;
+
+use wire::ids::ModSeq;
+
+use super::block::Row;
+use super::directory::{Account, Directory, MailboxInfo, Target};
+use super::draft::Draft;
+use super::mailbox::Mailbox;
+use crate::id::{AccountId, Location, MailboxId, UnixTime};
+use crate::index::IndexError;
+use crate::record::Record;
+
+/// Octets that a new block costs the index, roughly.
+const BLOCK_COST: usize = 1_500;
+
+impl Draft<'_> {
+    /// Does what a record of a commit says; `at` is where the record lies.
+    pub(crate) fn apply(&mut self, record: &Record, commit: ModSeq, at: Location) -> Result<(), IndexError> {
+        match record {
+            Record::Commit { .. } => {}
+            Record::Delivery(d) => self.place(d.mailbox, &[d.row(at, commit)], commit)?,
+            Record::Placed { mailbox, rows, .. } => {
+                let rows: Vec<Row> = rows.iter().map(|row| Row { modseq: commit, ..*row }).collect();
+                self.place(*mailbox, &rows, commit)?;
+            }
+            Record::Flags { mailbox, sets } => {
+                let mut blocks = 0;
+                match self.mailbox_mut(*mailbox)? {
+                    Some(m) => {
+                        for (flags, keywords, uids) in sets {
+                            blocks += m.set_flags(*flags, *keywords, uids, commit);
+                        }
+                    }
+                    None => self.orphans += 1,
+                }
+                self.cost(128 + blocks * BLOCK_COST);
+            }
+            Record::Expunged { mailbox, uids } => {
+                let mut blocks = 0;
+                match self.mailbox_mut(*mailbox)? {
+                    Some(m) => blocks = m.expunge(uids, commit),
+                    None => self.orphans += 1,
+                }
+                self.cost(128 + blocks * BLOCK_COST + uids.as_slice().len() * 16);
+            }
+            Record::Keyword { mailbox, bit, keyword } => match self.mailbox_mut(*mailbox)? {
+                Some(m) => m.name_keyword(*bit, keyword.clone()),
+                None => self.orphans += 1,
+            },
+            Record::Side { number, octets } => self.add_side(*number, *octets),
+            other => self.apply_directory(other, commit),
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, id: MailboxId, rows: &[Row], commit: ModSeq) -> Result<(), IndexError> {
+        match self.mailbox_mut(id)? {
+            Some(m) => m.append(rows, commit),
+            None => self.orphans += 1,
+        }
+        self.cost(128 + (1 + rows.len() / 32) * BLOCK_COST);
+        Ok(())
+    }
+
+    fn apply_directory(&mut self, record: &Record, commit: ModSeq) {
+        match record {
+            Record::Mailbox { id, account, path, uid_validity, special_use } => {
+                let counters = self.counters_mut();
+                counters.mailbox = counters.mailbox.max(id.0);
+                counters.uid_validity = counters.uid_validity.max(uid_validity.get());
+                self.set_mailbox(*id, Some(Mailbox::new(*id, *uid_validity, commit)));
+                let info = MailboxInfo {
+                    id: *id,
+                    account: *account,
+                    path: path.clone(),
+                    uid_validity: *uid_validity,
+                    special_use: *special_use,
+                };
+                self.directory_mut().add_mailbox(info);
+                self.touch(*account);
+            }
+            Record::MailboxGone { id } => {
+                self.set_mailbox(*id, None);
+                if let Some(account) = self.directory_mut().remove_mailbox(*id) {
+                    self.touch(account);
+                }
+            }
+            Record::MailboxPath { id, path } => {
+                if let Some(account) = self.directory_mut().rename_mailbox(*id, path) {
+                    self.touch(account);
+                }
+            }
+            Record::Account { id, login, password, created } => {
+                let counters = self.counters_mut();
+                counters.account = counters.account.max(id.0);
+                self.directory_mut().add_account(*id, login, password, *created);
+                self.touch(*id);
+            }
+            Record::AccountGone { id } => {
+                for mailbox in self.directory_mut().remove_account(*id) {
+                    self.set_mailbox(mailbox, None);
+                }
+                self.touch(*id);
+            }
+            Record::Domain { name } => {
+                self.directory_mut().domains.insert(name.clone());
+            }
+            Record::DomainGone { name } => {
+                self.directory_mut().domains.remove(name);
+            }
+            Record::Alias { address, to } => {
+                self.directory_mut().targets.insert(address.clone(), Arc::new(Target::Alias(to.clone())));
+            }
+            Record::AliasGone { address } => {
+                self.directory_mut().targets.remove(address);
+            }
+            other => self.apply_account(other),
+        }
+    }
+
+    fn apply_account(&mut self, record: &Record) {
+        let id = match record {
+            Record::Subscribed { account, path, on } => {
+                self.directory_mut().edit(*account, |a| {
+                    if *on {
+                        a.subscriptions.insert(path.clone());
+                    } else {
+                        a.subscriptions.remove(path);
+                    }
+                });
+                *account
+            }
+            Record::Password { id, password, credentials } => {
+                self.directory_mut().edit(*id, |a| {
+                    a.password.clone_from(password);
+                    a.credentials = *credentials;
+                });
+                *id
+            }
+            Record::Address { account, address } => {
+                let directory = self.directory_mut();
+                directory.targets.insert(address.clone(), Arc::new(Target::Account(*account)));
+                directory.edit(*account, |a| a.addresses.push(address.clone()));
+                *account
+            }
+            Record::AddressGone { account, address } => {
+                let directory = self.directory_mut();
+                directory.targets.remove(address);
+                directory.edit(*account, |a| a.addresses.retain(|x| x != address));
+                *account
+            }
+            _ => return,
+        };
+        self.touch(id);
+    }
+}
+
+impl Directory {
+    fn edit(&mut self, id: AccountId, change: impl FnOnce(&mut Account)) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            change(Arc::make_mut(account));
+        }
+    }
+
+    pub(crate) fn add_account(&mut self, id: AccountId, login: &str, password: &str, created: i64) {
+        self.logins.insert(login.to_owned(), id);
+        let account = Account {
+            id,
+            login: login.to_owned(),
+            password: password.to_owned(),
+            credentials: 1,
+            created: UnixTime { secs: created, nanos: 0 },
+            addresses: Vec::new(),
+            mailboxes: Vec::new(),
+            subscriptions: Default::default(),
+            by_path: Default::default(),
+        };
+        self.accounts.insert(id, Arc::new(account));
+    }
+
+    fn remove_account(&mut self, id: AccountId) -> Vec<MailboxId> {
+        let Some(account) = self.accounts.remove(&id) else { return Vec::new() };
+        self.logins.remove(&account.login);
+        for address in &account.addresses {
+            self.targets.remove(address);
+        }
+        for mailbox in &account.mailboxes {
+            self.mailboxes.remove(mailbox);
+        }
+        account.mailboxes.clone()
+    }
+
+    pub(crate) fn add_mailbox(&mut self, info: MailboxInfo) {
+        self.edit(info.account, |a| {
+            a.mailboxes.push(info.id);
+            a.by_path.insert(info.path.clone(), info.id);
+        });
+        self.mailboxes.insert(info.id, Arc::new(info));
+    }
+
+    fn remove_mailbox(&mut self, id: MailboxId) -> Option<AccountId> {
+        let info = self.mailboxes.remove(&id)?;
+        self.edit(info.account, |a| {
+            a.mailboxes.retain(|&m| m != id);
+            if a.by_path.get(&info.path) == Some(&id) {
+                a.by_path.remove(&info.path);
+            }
+        });
+        Some(info.account)
+    }
+
+    fn rename_mailbox(&mut self, id: MailboxId, path: &str) -> Option<AccountId> {
+        let info = Arc::make_mut(self.mailboxes.get_mut(&id)?);
+        let old = std::mem::replace(&mut info.path, path.to_owned());
+        let account = info.account;
+        self.edit(account, |a| {
+            if a.by_path.get(&old) == Some(&id) {
+                a.by_path.remove(&old);
+            }
+            a.by_path.insert(path.to_owned(), id);
+        });
+        Some(account)
+    }
+}

@@ -1,0 +1,113 @@
+//! A group in the making: what published state would be if its fdatasync succeeds.
+//!
+//! Two layers lie over the published state: the group's accepted batches, and the batch at hand, which is taken or
+//! thrown away whole. Nothing here is visible to any reader.
+
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::mailbox::Mailbox;
+use super::world::{Changed, Counters, World};
+use crate::id::{AccountId, MailboxId};
+use crate::index::IndexError;
+
+#[derive(Debug)]
+pub(crate) struct Draft<'w> {
+    world: &'w World,
+    directory: Arc<Directory>,
+    counters: Counters,
+    group: Changed,
+    batch: Changed,
+    /// Records about things that are not there: only a damaged log has them.
+    pub(crate) orphans: u64,
+}
+
+impl<'w> Draft<'w> {
+    pub(crate) fn new(world: &'w World) -> Draft<'w> {
+        let (directory, counters) = {
+            let published = world.read();
+            (published.directory.clone(), published.counters)
+        };
+        Draft { world, directory, counters, group: Changed::default(), batch: Changed::default(), orphans: 0 }
+    }
+
+    /// The batch at hand is part of the group.
+    pub(crate) fn accept(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.group.mailboxes.extend(batch.mailboxes);
+        self.group.accounts.extend(batch.accounts);
+        self.group.sides.extend(batch.sides);
+        self.group.cost += batch.cost;
+        if batch.directory.is_some() {
+            self.group.directory = batch.directory;
+        }
+        if batch.counters.is_some() {
+            self.group.counters = batch.counters;
+        }
+    }
+
+    /// The batch at hand never happened.
+    pub(crate) fn reject(&mut self) {
+        self.batch = Changed::default();
+    }
+
+    /// What the accepted batches change.
+    pub(crate) fn finish(self) -> Changed {
+        self.group
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        self.batch.directory.as_ref().or(self.group.directory.as_ref()).unwrap_or(&self.directory)
+    }
+
+    pub(crate) fn directory_mut(&mut self) -> &mut Directory {
+        let (group, base) = (&self.group.directory, &self.directory);
+        self.batch.cost += 256;
+        self.batch.directory.get_or_insert_with(|| group.clone().unwrap_or_else(|| (**base).clone()))
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.batch.counters.or(self.group.counters).unwrap_or(self.counters)
+    }
+
+    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
+        let now = self.counters();
+        self.batch.counters.get_or_insert(now)
+    }
+
+    /// An account's watchers are to be told.
+    pub(crate) fn touch(&mut self, account: AccountId) {
+        self.batch.accounts.insert(account);
+    }
+
+    pub(crate) fn add_side(&mut self, number: u32, octets: u64) {
+        self.batch.sides.push((number, octets));
+    }
+
+    pub(crate) fn cost(&mut self, octets: usize) {
+        self.batch.cost += octets;
+    }
+
+    /// A mailbox with its rows, as it is now; changing the copy changes nothing.
+    pub(crate) fn mailbox(&self, id: MailboxId) -> Result<Option<Mailbox>, IndexError> {
+        if let Some(m) = self.batch.mailboxes.get(&id).or_else(|| self.group.mailboxes.get(&id)) {
+            return Ok(m.clone());
+        }
+        Ok(self.world.resident(id)?.map(|m| (*m).clone()))
+    }
+
+    /// A mailbox, to be changed.
+    pub(crate) fn mailbox_mut(&mut self, id: MailboxId) -> Result<Option<&mut Mailbox>, IndexError> {
+        if !self.batch.mailboxes.contains_key(&id) {
+            let Some(mailbox) = self.mailbox(id)? else { return Ok(None) };
+            self.batch.mailboxes.insert(id, Some(mailbox));
+        }
+        Ok(self.batch.mailboxes.get_mut(&id).and_then(Option::as_mut))
+    }
+
+    /// Puts a mailbox in its place, or takes it away.
+    pub(crate) fn set_mailbox(&mut self, id: MailboxId, mailbox: Option<Mailbox>) {
+        self.batch.cost += 128;
+        self.batch.mailboxes.insert(id, mailbox);
+    }
+}

@@ -1,0 +1,181 @@
+//! What is published: what every reader sees, and what the index has still to be told.
+//!
+//! One writer (the committer, or a replay before anyone is served) publishes; readers take what they need under a short
+//! lock. Rows of a mailbox that nobody used lately are only in the index, and are loaded when needed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use wire::ids::ModSeq;
+
+use super::directory::Directory;
+use super::mailbox::Mailbox;
+use crate::id::{AccountId, MailboxId, UnixTime};
+use crate::index::{Index, IndexError};
+use crate::keys;
+
+/// Numbers that are given out once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) account: u32,
+    pub(crate) mailbox: u32,
+    pub(crate) uid_validity: u32,
+}
+
+/// How far the log has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The last group.
+    pub(crate) seq: u64,
+    pub(crate) chain: u128,
+    pub(crate) segment: u32,
+    /// Where that group begins...
+    pub(crate) offset: u64,
+    /// ... and where the next one would.
+    pub(crate) end: u64,
+    /// The last commit.
+    pub(crate) commit: ModSeq,
+    pub(crate) time: UnixTime,
+}
+
+/// What has changed since the index was last told.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    /// Mailboxes as the index has them; `None` if it has none.
+    pub(crate) mailboxes: HashMap<MailboxId, Option<Arc<Mailbox>>>,
+    /// The directory as the index has it.
+    pub(crate) directory: Option<Arc<Directory>>,
+    /// Side segments adopted.
+    pub(crate) sides: Vec<(u32, u64)>,
+    /// Roughly how many octets all this will be.
+    pub(crate) octets: usize,
+}
+
+impl Dirty {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mailboxes.is_empty() && self.directory.is_none() && self.sides.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) mailboxes: HashMap<MailboxId, Arc<Mailbox>>,
+    pub(crate) counters: Counters,
+    pub(crate) position: Position,
+    pub(crate) sides: BTreeMap<u32, u64>,
+    pub(crate) dirty: Dirty,
+    /// What the applier has taken and not yet written.
+    pub(crate) in_flight: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    published: RwLock<Published>,
+    /// Held while a mailbox's rows are loaded, so that it happens once.
+    loading: Mutex<()>,
+    index: OnceLock<Arc<dyn Index>>,
+    /// Steps of the applier.
+    pub(crate) tick: AtomicU64,
+}
+
+/// What a draft changed, for publishing.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    pub(crate) mailboxes: HashMap<MailboxId, Option<Mailbox>>,
+    pub(crate) directory: Option<Directory>,
+    pub(crate) counters: Option<Counters>,
+    pub(crate) accounts: std::collections::BTreeSet<AccountId>,
+    pub(crate) sides: Vec<(u32, u64)>,
+    pub(crate) cost: usize,
+}
+
+impl World {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Published> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Published> {
+        self.published.write().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Gives it the index from which rows are loaded.
+    pub(crate) fn set_index(&self, index: Arc<dyn Index>) {
+        let _ = self.index.set(index);
+    }
+    pub(crate) fn index(&self) -> Option<&Arc<dyn Index>> {
+        self.index.get()
+    }
+
+    /// A mailbox with its rows; loads them if need be.
+    pub(crate) fn resident(&self, id: MailboxId) -> Result<Option<Arc<Mailbox>>, IndexError> {
+        let tick = self.tick.load(Ordering::Relaxed);
+        let there = |mailbox: Option<&Arc<Mailbox>>| match mailbox {
+            None => Some(None),
+            Some(m) => m.rows.as_ref().map(|rows| {
+                rows.used.store(tick, Ordering::Relaxed);
+                Some(m.clone())
+            }),
+        };
+        if let Some(found) = there(self.read().mailboxes.get(&id)) {
+            return Ok(found);
+        }
+        let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = match self.read().mailboxes.get(&id) {
+            None => return Ok(None),
+            Some(m) if m.rows.is_some() => return Ok(Some(m.clone())),
+            Some(m) => m.head,
+        };
+        let index = self.index().ok_or(IndexError::Closed)?;
+        let rows = keys::load_rows(&**index, id)?;
+        rows.used.store(tick, Ordering::Relaxed);
+        if !head.agrees(&rows.table) {
+            return Err(IndexError::Condemned(
+                format!("mailbox {id}: rows do not add up to its head").into(),
+            ));
+        }
+        let loaded = Arc::new(Mailbox { id, head, rows: Some(rows) });
+        // It cannot have changed meanwhile (whoever changes it loads it first, here), but it can be gone.
+        match self.write().mailboxes.get_mut(&id) {
+            None => Ok(None),
+            Some(there) => {
+                if there.rows.is_none() {
+                    *there = loaded;
+                }
+                Ok(Some(there.clone()))
+            }
+        }
+    }
+
+    /// Makes a draft's changes what every reader sees. Returns the mailboxes that changed, with their new level.
+    pub(crate) fn publish(&self, changed: Changed, position: Position) -> Vec<(MailboxId, ModSeq)> {
+        let mut risen = Vec::with_capacity(changed.mailboxes.len());
+        // What is replaced is dropped after the lock.
+        let mut old = Vec::with_capacity(changed.mailboxes.len());
+        let mut published = self.write();
+        let published = &mut *published;
+        for (id, mailbox) in changed.mailboxes {
+            let level = mailbox.as_ref().map_or(position.commit, |m| m.head.highest_modseq);
+            let before = match mailbox {
+                Some(mailbox) => published.mailboxes.insert(id, Arc::new(mailbox)),
+                None => published.mailboxes.remove(&id),
+            };
+            risen.push((id, level));
+            published.dirty.mailboxes.entry(id).or_insert_with(|| before.clone());
+            old.push(before);
+        }
+        if let Some(directory) = changed.directory {
+            let before = std::mem::replace(&mut published.directory, Arc::new(directory));
+            published.dirty.directory.get_or_insert(before);
+        }
+        if let Some(counters) = changed.counters {
+            published.counters = counters;
+        }
+        for (number, octets) in changed.sides {
+            published.sides.insert(number, octets);
+            published.dirty.sides.push((number, octets));
+        }
+        published.dirty.octets += changed.cost;
+        published.position = position;
+        risen
+    }
+}
