@@ -1,0 +1,435 @@
+//! FETCH and UID FETCH (RFC 3501 s.6.4.5, s.7.4.2).
+//!
+//! Rows are taken in pieces, the octets of a piece are read in one step of about 1 MiB (neighbours together), and
+//! only then written, at the client's pace. A large message is read as it is written.
+
+use std::sync::Arc;
+
+use store::{Batch, FlagChange, Intent, Message, ReadError, Row, Store, View};
+use wire::flag::{FlagNames, Keyword, SystemFlag, SystemFlags};
+use wire::ids::{Runs, SeqNum, Uid};
+use wire::imap::command::Messages;
+use wire::imap::date::DateTime;
+use wire::imap::fetch::{FetchItem, SectionItem, SectionText};
+use wire::imap::response::Fetch;
+use wire::imap::session::Ended;
+
+use super::recents::lower_bound;
+use super::selected::{keywords_of, write};
+use super::{ImapDesk, Outcome, STEP, blocking, error};
+use crate::mime::{self, Digest, What};
+use crate::net::Out;
+
+/// Messages of one piece.
+const PIECE: usize = 256;
+/// Octets of a message that are read and written at a time when it is not in memory.
+const PART: u64 = 256 * 1024;
+
+/// What the items asked for need besides the row.
+struct Needs {
+    message: bool,
+    digest: bool,
+    sets_seen: bool,
+}
+
+impl Needs {
+    fn of(items: &[FetchItem]) -> Needs {
+        let digest = |item: &FetchItem| match item {
+            FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => true,
+            FetchItem::Section(s) => !s.section.part.is_empty(),
+            _ => false,
+        };
+        Needs {
+            message: items.iter().any(|item| matches!(item, FetchItem::Section(_))),
+            digest: items.iter().any(digest),
+            sets_seen: items.iter().any(FetchItem::sets_seen),
+        }
+    }
+}
+
+/// A message to be told.
+struct Loaded {
+    seq: SeqNum,
+    row: Row,
+    recent: bool,
+    /// `\Seen` has just been set.
+    seen: bool,
+    message: Option<Message>,
+    digest: Option<Arc<[u8]>>,
+}
+
+/// What a section is, once it has been found.
+enum Found {
+    None,
+    Range(u64, u64),
+    Octets(Vec<u8>),
+}
+
+/// Why a message's answer could not be given.
+enum Failed {
+    /// Nothing of it has been written.
+    Before(ReadError),
+    /// Something of it has: the connection cannot go on.
+    Within,
+}
+
+impl ImapDesk {
+    pub(super) async fn fetch(&mut self, messages: &Messages, items: &[FetchItem], out: &Out) -> Outcome {
+        let selected = self.selected()?;
+        let uids = selected.uids(messages)?;
+        let needs = Needs::of(items);
+        let now = self.now()?;
+        selected.tell_keywords(&now, out);
+        if !needs.message && !needs.digest {
+            self.fetch_rows(&uids, items, &now, out).await?;
+            return Ok(Ended::ok("Fetched"));
+        }
+        let told = selected.told().clone();
+        let mut rows = Rows::new(&told, &now, &uids);
+        let mut failed = None;
+        loop {
+            let mut piece = Vec::new();
+            let mut octets = 0;
+            while piece.len() < PIECE && octets < STEP {
+                let Some((seq, row)) = rows.next() else { break };
+                octets += if needs.message { u64::from(row.size) } else { 0 };
+                let recent = self.selected()?.is_recent(&row);
+                piece.push(Loaded { seq, row, recent, seen: false, message: None, digest: None });
+            }
+            if piece.is_empty() {
+                break;
+            }
+            if needs.sets_seen && !self.selected()?.read_only {
+                self.set_seen(&mut piece, &now).await;
+            }
+            let store = &self.store;
+            let read = blocking(|| load(store, &mut piece, &needs));
+            failed = failed.or(read.err().map(|e| error::read(&e)));
+            for loaded in &piece {
+                match tell(loaded, items, &needs, now.keywords(), out).await {
+                    Ok(()) => {}
+                    Err(Failed::Before(e)) => failed = Some(error::read(&e)),
+                    // Ended here it would pass for all of the message: the client must see that it is not.
+                    Err(Failed::Within) => {
+                        self.broken_off = true;
+                        return Ok(Ended::bad("Broken off"));
+                    }
+                }
+            }
+        }
+        match failed {
+            Some(refused) => Err(refused),
+            None => Ok(Ended::ok("Fetched")),
+        }
+    }
+
+    /// FETCH of what is in the rows: no octets are read, nothing is gathered.
+    async fn fetch_rows(&self, uids: &Runs, items: &[FetchItem], now: &View, out: &Out) -> Result<(), Ended> {
+        let selected = self.selected()?;
+        let told = selected.told().clone();
+        let mut rows = Rows::new(&told, now, uids);
+        let keywords = now.keywords();
+        loop {
+            out.room().await;
+            let more = out.with(|buf| {
+                while buf.len() < super::FULL {
+                    let Some((seq, row)) = rows.next() else { return false };
+                    let mut fetch = Fetch::begin(seq, buf);
+                    for item in items {
+                        tell_row_item(&mut fetch, item, &row, selected.is_recent(&row), keywords, buf);
+                    }
+                    fetch.end(buf);
+                }
+                true
+            });
+            if !more {
+                return Ok(());
+            }
+            // A long answer to a fast client shall not keep the thread to itself.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Sets `\Seen` where it is not, in one commit. A store that cannot write keeps nobody from reading.
+    async fn set_seen(&mut self, piece: &mut [Loaded], now: &View) {
+        let unseen = piece.iter().filter(|l| !l.row.flags.has(SystemFlag::Seen) && now.row(l.row.uid).is_some());
+        let uids: Runs = unseen.map(|l| l.row.uid.get()).collect();
+        if uids.is_empty() {
+            return;
+        }
+        let seen = FlagNames { system: SystemFlags::NONE.with(SystemFlag::Seen), keywords: Vec::new() };
+        let intent = Intent::Flags {
+            mailbox: now.id(),
+            uids: uids.clone(),
+            change: FlagChange::Add(seen),
+            unchanged_since: None,
+        };
+        match self.store.commit(Batch::of(intent)).await {
+            Ok(committed) => {
+                if let Some(selected) = &mut self.selected {
+                    selected.did(committed.at);
+                }
+                for loaded in piece.iter_mut().filter(|l| uids.contains(l.row.uid.get())) {
+                    loaded.row.flags = loaded.row.flags.with(SystemFlag::Seen);
+                    loaded.seen = true;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "messages could not be marked as seen"),
+        }
+    }
+}
+
+/// The messages of a set of UIDs that the client knows, with their numbers: as they are now, or as they were if they
+/// are gone.
+struct Rows<'a> {
+    told: &'a View,
+    now: &'a View,
+    same: bool,
+    runs: std::slice::Iter<'a, (u32, u32)>,
+    at: u32,
+    to: u32,
+}
+
+impl<'a> Rows<'a> {
+    fn new(told: &'a View, now: &'a View, uids: &'a Runs) -> Rows<'a> {
+        let same = told.highest_modseq() == now.highest_modseq();
+        Rows { told, now, same, runs: uids.as_slice().iter(), at: 0, to: 0 }
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = (SeqNum, Row);
+
+    fn next(&mut self) -> Option<(SeqNum, Row)> {
+        while self.at >= self.to {
+            let &(from, to) = self.runs.next()?;
+            let exact = |uid: u32| Uid::new(uid).and_then(|uid| self.told.position(uid));
+            self.at = exact(from).unwrap_or_else(|| lower_bound(self.told, |row| row.uid.get() < from));
+            self.to = match exact(to) {
+                Some(at) => at + 1,
+                None => lower_bound(self.told, |row| row.uid.get() <= to),
+            };
+        }
+        let told = self.told.at(self.at)?;
+        self.at += 1;
+        let row = if self.same { told } else { self.now.row(told.uid).unwrap_or(told) };
+        Some((SeqNum::new(self.at)?, row))
+    }
+}
+
+/// Reads what the items need. Messages that cannot be read are left out; the first reason is told.
+fn load(store: &Store, piece: &mut [Loaded], needs: &Needs) -> Result<(), ReadError> {
+    let mut result = Ok(());
+    if needs.message {
+        let rows: Vec<Row> = piece.iter().map(|l| l.row).collect();
+        for (loaded, (_, message)) in piece.iter_mut().zip(store.messages(&rows)) {
+            match message {
+                Ok(message) => loaded.message = Some(message),
+                Err(e) => result = Err(e),
+            }
+        }
+    }
+    if needs.digest {
+        for loaded in piece.iter_mut() {
+            match digest(store, &loaded.row) {
+                Ok(digest) => loaded.digest = Some(digest),
+                Err(e) => result = Err(e),
+            }
+        }
+    }
+    result
+}
+
+/// A message's digest; made anew when the one that is kept cannot be read.
+pub(super) fn digest(store: &Store, row: &Row) -> Result<Arc<[u8]>, ReadError> {
+    let kept = store.digest(row)?;
+    if Digest::read(&kept).is_some() {
+        return Ok(kept);
+    }
+    tracing::warn!(uid = %row.uid, "a digest is not what it should be");
+    Ok(mime::derive(&mut store.message(row)?)?.into())
+}
+
+fn tell_row_item(
+    fetch: &mut Fetch,
+    item: &FetchItem,
+    row: &Row,
+    recent: bool,
+    keywords: &[Keyword],
+    buf: &mut Vec<u8>,
+) {
+    match item {
+        FetchItem::Uid => fetch.uid(row.uid, buf),
+        FetchItem::Flags => fetch.flags(row.flags, recent, keywords_of(row, keywords), buf),
+        FetchItem::InternalDate => {
+            fetch.internal_date(DateTime { unix: row.date.unix, zone_minutes: row.date.zone_minutes }, buf);
+        }
+        FetchItem::Size => fetch.size(row.size, buf),
+        _ => {}
+    }
+}
+
+/// Writes one message's answer.
+async fn tell(
+    loaded: &Loaded,
+    items: &[FetchItem],
+    needs: &Needs,
+    keywords: &[Keyword],
+    out: &Out,
+) -> Result<(), Failed> {
+    // What could not be read has been reported by `load`.
+    if needs.message && loaded.message.is_none() || needs.digest && loaded.digest.is_none() {
+        return Ok(());
+    }
+    let digest = loaded.digest.as_deref().and_then(Digest::read);
+    // All that can fail comes before the first octet, but for the rest of what is not in memory.
+    let mut found = Vec::new();
+    for item in items {
+        if let (FetchItem::Section(section), Some(message)) = (item, &loaded.message) {
+            found.push(find(message, digest.as_ref(), section).map_err(Failed::Before)?);
+        }
+    }
+    let mut found = found.into_iter();
+    let row = &loaded.row;
+    let mut fetch = out.with(|buf| Fetch::begin(loaded.seq, buf));
+    for item in items {
+        match item {
+            FetchItem::Section(section) => {
+                let (Some(message), Some(found)) = (&loaded.message, found.next()) else { continue };
+                tell_section(&mut fetch, message, section, found, out).await?;
+            }
+            FetchItem::Envelope => {
+                let envelope = digest.as_ref().and_then(|d| d.root()?.envelope()).unwrap_or_default();
+                write(out, |buf| fetch.envelope(&envelope, buf)).await;
+            }
+            FetchItem::Body | FetchItem::BodyStructure => {
+                let Some(structure) = digest.as_ref().and_then(|d| d.structure(0)) else { continue };
+                let extensible = *item == FetchItem::BodyStructure;
+                let tell = if extensible { Fetch::body_structure } else { Fetch::body };
+                write(out, |buf| tell(&mut fetch, &structure, buf)).await;
+            }
+            _ => out.with(|buf| tell_row_item(&mut fetch, item, row, loaded.recent, keywords, buf)),
+        }
+    }
+    let flags_too = loaded.seen && !items.contains(&FetchItem::Flags);
+    write(out, |buf| {
+        if flags_too {
+            // RFC 3501 s.6.4.5: the client hears that it has been marked.
+            tell_row_item(&mut fetch, &FetchItem::Flags, row, loaded.recent, keywords, buf);
+        }
+        fetch.end(buf);
+    })
+    .await;
+    Ok(())
+}
+
+/// Where a section is.
+fn find(message: &Message, digest: Option<&Digest<'_>>, item: &SectionItem) -> Result<Found, ReadError> {
+    let section = &item.section;
+    let header_only = |from: u64, to: u64| -> Result<Found, ReadError> {
+        let (names, not) = match &section.text {
+            SectionText::HeaderFields(names) => (names, false),
+            SectionText::HeaderFieldsNot(names) => (names, true),
+            _ => return Ok(Found::Range(from, to)),
+        };
+        let most = usize::try_from(to - from).unwrap_or(usize::MAX);
+        let octets = read(message, from, most)?;
+        let names: Vec<&str> = names.iter().map(wire::imap::fetch::FieldName::as_str).collect();
+        Ok(Found::Octets(mime::header_fields(&octets, &names, not)))
+    };
+    if section.part.is_empty() {
+        return match &section.text {
+            SectionText::All => Ok(Found::Range(0, message.len())),
+            SectionText::Mime => Ok(Found::None),
+            SectionText::Text => Ok(Found::Range(message.header()?.len() as u64, message.len())),
+            _ => header_only(0, message.header()?.len() as u64),
+        };
+    }
+    let what = match &section.text {
+        SectionText::All => What::Whole,
+        SectionText::Text => What::Text,
+        SectionText::Mime => What::Mime,
+        SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_) => What::Header,
+    };
+    let path: Vec<u32> = section.part.iter().map(|n| n.get()).collect();
+    match digest.and_then(|d| mime::locate(d, &path, what)) {
+        Some(range) => header_only(range.start, range.end),
+        None => Ok(Found::None),
+    }
+}
+
+fn read(message: &Message, from: u64, most: usize) -> Result<Vec<u8>, ReadError> {
+    let len = usize::try_from(message.len().saturating_sub(from)).unwrap_or(usize::MAX).min(most);
+    let mut octets = vec![0; len];
+    let mut done = 0;
+    while let Some(room) = octets.get_mut(done..).filter(|room| !room.is_empty()) {
+        match message.read_at(from + done as u64, room)? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    octets.truncate(done);
+    Ok(octets)
+}
+
+/// Writes one section, or the part of it that was asked for.
+async fn tell_section(
+    fetch: &mut Fetch,
+    message: &Message,
+    item: &SectionItem,
+    found: Found,
+    out: &Out,
+) -> Result<(), Failed> {
+    // `<first.count>` cuts what there is; beyond the end is empty (RFC 3501 s.6.4.5).
+    let cut = |from: u64, to: u64| match item.partial {
+        Some(partial) => {
+            let from = from.saturating_add(partial.first.into()).min(to);
+            (from, from.saturating_add(partial.count.get().into()).min(to))
+        }
+        None => (from, to),
+    };
+    match found {
+        Found::None => out.with(|buf| fetch.nil(item, buf)),
+        Found::Octets(octets) => {
+            let (from, to) = cut(0, octets.len() as u64);
+            let range = usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
+            out.with(|buf| fetch.literal(item, to - from, buf));
+            out.stream(octets.get(range).unwrap_or_default()).await;
+        }
+        Found::Range(from, to) => {
+            let (from, to) = cut(from, to);
+            out.with(|buf| fetch.literal(item, to - from, buf));
+            stream(message, from, to, out).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn stream(message: &Message, from: u64, to: u64, out: &Out) -> Result<(), Failed> {
+    if let Some(pieces) = message.whole() {
+        let mut start = 0;
+        for piece in pieces {
+            let end = start + piece.len() as u64;
+            let (a, b) = (from.clamp(start, end) - start, to.clamp(start, end) - start);
+            let range = usize::try_from(a).unwrap_or(0)..usize::try_from(b).unwrap_or(0);
+            out.stream(piece.get(range).unwrap_or_default()).await;
+            start = end;
+        }
+        return Ok(());
+    }
+    let mut at = from;
+    while at < to {
+        let want = usize::try_from((to - at).min(PART)).unwrap_or(0);
+        let octets = blocking(|| read(message, at, want)).map_err(|e| {
+            tracing::error!(error = %e, "a message cannot be read to its end");
+            Failed::Within
+        })?;
+        if octets.len() < want {
+            tracing::error!("a message is shorter than its row says");
+            return Err(Failed::Within);
+        }
+        at += octets.len() as u64;
+        out.stream(&octets).await;
+    }
+    Ok(())
+}
