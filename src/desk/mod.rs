@@ -3,5 +3,6 @@
 //! A desk has no protocol text: it maps questions to `flow`, `login` and the store, and what comes back to typed
 //! answers. Each method is a command's meaning.
 
+pub mod imap;
 pub mod pop3;
 pub mod smtp;
