@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use store::Store;
+use wire::imap::session::{Capabilities, Config as ImapConfig, Session as ImapSession};
 use wire::pop3::session::{Config as Pop3Config, Session as Pop3Session};
 use wire::smtp::session::{Config as SmtpConfig, Role, Session as SmtpSession};
 
 use super::Protocol;
 use crate::config::Config;
+use crate::desk::imap::{ImapDesk, Recents};
 use crate::desk::pop3::{Maildrops, Pop3Desk};
 use crate::desk::smtp::SmtpDesk;
 use crate::flow::House;
@@ -22,6 +24,7 @@ pub(super) struct Kit {
     house: House,
     door: Door,
     maildrops: Maildrops,
+    recents: Recents,
 }
 
 impl Kit {
@@ -38,6 +41,7 @@ impl Kit {
             house,
             door: door.clone(),
             maildrops: Maildrops::default(),
+            recents: Recents::new(),
         }
     }
 
@@ -47,7 +51,7 @@ impl Kit {
             Protocol::Smtp => Some(self.smtp(Role::Mx, bound, service)),
             Protocol::Submission | Protocol::Submissions => Some(self.smtp(Role::Submission, bound, service)),
             Protocol::Pop3 | Protocol::Pop3s => Some(self.pop3(bound, service)),
-            Protocol::Imap | Protocol::Imaps => None,
+            Protocol::Imap | Protocol::Imaps => Some(self.imap(bound, service)),
         }
     }
 
@@ -65,6 +69,22 @@ impl Kit {
             };
             let desk = SmtpDesk::new(house.clone(), door.clone(), role, peer.ip);
             (SmtpSession::new(settings, &peer), desk)
+        })
+    }
+
+    fn imap(&self, bound: Bound, service: Service) -> Listening {
+        let (config, door, recents) = (Arc::clone(&self.config), self.door.clone(), self.recents.clone());
+        let (store, hostname) = (self.house.store.clone(), self.hostname.clone());
+        bound.serve(service, move |Accepted { peer, local, .. }| {
+            let settings = ImapConfig {
+                hostname: hostname.clone(),
+                starttls: true,
+                auth_in_plain: plain_logins(&config, peer.ip, local.ip()),
+                max_message: config.limits.message_size,
+                without: Capabilities::NONE,
+            };
+            let desk = ImapDesk::new(store.clone(), door.clone(), recents.clone(), peer.ip);
+            (ImapSession::new(settings, &peer), desk)
         })
     }
 

@@ -152,7 +152,8 @@ impl ImapDesk {
 
     /// Sets `\Seen` where it is not, in one commit. A store that cannot write keeps nobody from reading.
     async fn set_seen(&mut self, piece: &mut [Loaded], now: &View) {
-        let unseen = piece.iter().filter(|l| !l.row.flags.has(SystemFlag::Seen) && now.row(l.row.uid).is_some());
+        let unseen =
+            piece.iter().filter(|l| !l.row.flags.has(SystemFlag::Seen) && now.row(l.row.uid).is_some());
         let uids: Runs = unseen.map(|l| l.row.uid.get()).collect();
         if uids.is_empty() {
             return;

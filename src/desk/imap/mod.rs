@@ -64,7 +64,16 @@ impl ImapDesk {
     /// The desk of a new connection.
     #[must_use]
     pub fn new(store: Store, door: Door, recents: Recents, peer: IpAddr) -> ImapDesk {
-        ImapDesk { store, door, recents, peer, session: None, selected: None, appending: None, broken_off: false }
+        ImapDesk {
+            store,
+            door,
+            recents,
+            peer,
+            session: None,
+            selected: None,
+            appending: None,
+            broken_off: false,
+        }
     }
 
     fn account(&self) -> Result<AccountId, Ended> {
@@ -121,9 +130,7 @@ impl ImapDesk {
                 Ok(Ended::ok("Unselected").with_state(wire::imap::session::NewState::Authenticated))
             }
             Request::Expunge(uids) => self.expunge(uids.as_ref()).await,
-            Request::Search { uid, charset, key } => {
-                self.search(uid, charset.as_deref(), &key, out).await
-            }
+            Request::Search { uid, charset, key } => self.search(uid, charset.as_deref(), &key, out).await,
             Request::Fetch { messages, items } => self.fetch(&messages, &items, out).await,
             Request::Store { messages, how, silent, flags } => {
                 self.store_flags(&messages, how, silent, flags, out).await

@@ -55,10 +55,8 @@ impl Recents {
     /// The first message that came after the process began: they lie in the order of their coming.
     fn first_since_start(&self, view: &View) -> u32 {
         let position = lower_bound(view, |row| u64::from(row.save_date) < self.began);
-        view.at(position).map_or_else(
-            || view.uid_next().map_or(u32::MAX, |uid| uid.get()),
-            |row| row.uid.get(),
-        )
+        view.at(position)
+            .map_or_else(|| view.uid_next().map_or(u32::MAX, |uid| uid.get()), |row| row.uid.get())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::{Message, ReadError, Row, Store, View};
-use wire::flag::{FlagNames, SystemFlag};
+use wire::flag::SystemFlag;
 use wire::ids::{Runs, SeqSet};
 use wire::imap::code::Code;
 use wire::imap::date::DateTime;
@@ -18,9 +18,9 @@ use wire::imap::search::{SearchKey, SearchText};
 use wire::imap::session::Ended;
 
 use super::selected::Selected;
-use super::{FULL, ImapDesk, Outcome, blocking, error, fetch};
+use super::{FULL, ImapDesk, Outcome, blocking, fetch};
 use crate::clock;
-use crate::mime::text::{Finder, Where, needle, read};
+use crate::mime::text::{Finder, Where, needle};
 use crate::mime::{Digest, header, words};
 use crate::net::Out;
 
@@ -219,7 +219,8 @@ impl Looked<'_> {
             Key::Field(name, word) => {
                 let section = self.message()?.header()?;
                 let mut fields = header::fields(&section).filter(|f| f.is(name));
-                fields.any(|f| word.is_empty() || needle(&words::header_text(f.value)).contains(word.as_str()))
+                fields
+                    .any(|f| word.is_empty() || needle(&words::header_text(f.value)).contains(word.as_str()))
             }
             Key::Word(place, word) => {
                 let digest = self.digest()?;
@@ -253,10 +254,10 @@ impl ImapDesk {
         let same = told.highest_modseq() == now.highest_modseq();
         let mut rows = told.rows().enumerate();
         let mut found: Vec<u32> = Vec::new();
-        let mut look = |found: &mut Vec<u32>| -> Result<bool, ReadError> {
+        let mut look = |found: &mut Vec<u32>| {
             let began = clock::monotonic();
             for _ in 0..PIECE {
-                let Some((at, row)) = rows.next() else { return Ok(false) };
+                let Some((at, row)) = rows.next() else { return false };
                 let row = if same { row } else { now.row(row.uid).unwrap_or(row) };
                 let recent = selected.is_recent(&row);
                 let mut looked = Looked { store: &self.store, row, recent, digest: None, message: None };
@@ -273,9 +274,9 @@ impl ImapDesk {
                     break;
                 }
             }
-            Ok(true)
+            true
         };
-        while if reads { blocking(|| look(&mut found)) } else { look(&mut found) }.map_err(|e| error::read(&e))? {
+        while if reads { blocking(|| look(&mut found)) } else { look(&mut found) } {
             tokio::task::yield_now().await;
         }
         let mut found = found.into_iter();
