@@ -60,6 +60,10 @@ fn broken_floors(dir: &str, rooms: &[(&str, u32, &[&str])]) -> Vec<String> {
                 _ => None,
             };
             let Some(&(other, other_floor, _)) = inner.and_then(|name| room_of(name)) else { continue };
+            // Tests may use what feeds a machine with anything.
+            if other == "fuzz" && file.ends_with("tests.rs") {
+                continue;
+            }
             let listed = beside.contains(&other) || beside == ["*"] && floor == other_floor;
             if other != room && other_floor >= floor && !listed {
                 broken.push(format!("{dir}/{}: {room} uses {}", file.display(), path.join("::")));
