@@ -24,7 +24,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
         let server = run::Server::open(config, serve::condemned(false)).await?;
         let accounts = demo::furnish(&server.admin(), server.store()).await?;
         let running = server.serve()?;
-        demo::write_config(place.path(), running.listeners())?;
+        demo::write_files(place.path(), running.listeners())?;
         let ready = Ready::new(&running, accounts, place.path().display().to_string());
         if args.output.json {
             print::json(&ready);
@@ -145,12 +145,14 @@ fn page(ready: &Ready, certificate: &CertificateStatus, fresh: bool) -> String {
 
 /// A command that sends alice a message, as another mail server would.
 fn send_line(ready: &Ready) -> String {
-    let to = ready.accounts.first().map_or("", |a| a.address.as_str());
     format!(
-        "curl --crlf smtp://{host}:{port} --mail-from friend@example.org --mail-rcpt {to} \
-         -H 'From: friend@example.org' -H 'To: {to}' -H 'Subject: It works' -F '=Hello from curl.'",
+        "curl --crlf smtp://{host}:{port} --mail-from {from} --mail-rcpt {to} --upload-file {data}/{file}",
         host = ready.host,
         port = ready.ports.smtp,
+        from = demo::STRANGER,
+        to = ready.accounts.first().map_or("", |a| a.address.as_str()),
+        data = ready.data,
+        file = demo::LETTER,
     )
 }
 

@@ -22,6 +22,11 @@ pub const DOMAIN: &str = "demo.test";
 /// Its accounts' local parts.
 pub const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 
+/// A file with a message, to be sent by hand.
+pub const LETTER: &str = "letter.eml";
+/// Whom it is from: somebody elsewhere.
+pub const STRANGER: &str = "friend@example.org";
+
 /// The demo's directory. A fresh one goes with it.
 #[derive(Debug)]
 pub struct Place {
@@ -101,20 +106,28 @@ pub fn config(directory: &Path, base: u16) -> Config {
     config
 }
 
-/// A configuration file with which `penfold --config FILE status` and the like reach this demo.
+/// Writes the files that come with the demo: a configuration with which `penfold --config FILE status` and the like
+/// reach it, and a letter to send.
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn write_config(directory: &Path, listeners: &[Listener]) -> Result<PathBuf, Error> {
-    let mut text = "# Written by `penfold demo`, for commands like `penfold --config THIS status`.\n\
-                    hostname = \"mail.demo.test\"\ndata_dir = \".\"\ncontrol = \"control.sock\"\n\n[listen]\n"
+/// When one cannot be written.
+pub fn write_files(directory: &Path, listeners: &[Listener]) -> Result<(), Error> {
+    let mut config = "# Written by `penfold demo`, for commands like `penfold --config THIS status`.\n\
+                      hostname = \"mail.demo.test\"\ndata_dir = \".\"\ncontrol = \"control.sock\"\n\n[listen]\n"
         .to_owned();
     for listener in listeners {
-        text.push_str(&format!("{} = [\"{}\"]\n", listener.protocol, listener.address));
+        config.push_str(&format!("{} = [\"{}\"]\n", listener.protocol, listener.address));
     }
-    let path = directory.join("config.toml");
-    std::fs::write(&path, text).map_err(|why| Error::Io { what: path.display().to_string(), why })?;
-    Ok(path)
+    let letter = format!(
+        "From: A friend <{STRANGER}>\nTo: <{}@{DOMAIN}>\nSubject: It works\nDate: {}\n\nHello, Alice.\n",
+        ACCOUNTS[0],
+        Date::now()
+    );
+    for (name, text) in [("config.toml", config), (LETTER, letter)] {
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(|why| Error::Io { what: path.display().to_string(), why })?;
+    }
+    Ok(())
 }
 
 /// Makes the domain and the accounts, each with a new password and, at the first start, a message to read. Both

@@ -46,12 +46,12 @@ impl Kit {
     }
 
     /// Serves a port.
-    pub(super) fn serve(&self, protocol: Protocol, bound: Bound, service: Service) -> Option<Listening> {
+    pub(super) fn serve(&self, protocol: Protocol, bound: Bound, service: Service) -> Listening {
         match protocol {
-            Protocol::Smtp => Some(self.smtp(Role::Mx, bound, service)),
-            Protocol::Submission | Protocol::Submissions => Some(self.smtp(Role::Submission, bound, service)),
-            Protocol::Pop3 | Protocol::Pop3s => Some(self.pop3(bound, service)),
-            Protocol::Imap | Protocol::Imaps => Some(self.imap(bound, service)),
+            Protocol::Smtp => self.smtp(Role::Mx, bound, service),
+            Protocol::Submission | Protocol::Submissions => self.smtp(Role::Submission, bound, service),
+            Protocol::Pop3 | Protocol::Pop3s => self.pop3(bound, service),
+            Protocol::Imap | Protocol::Imaps => self.imap(bound, service),
         }
     }
 

@@ -190,8 +190,7 @@ impl Server {
                 implicit_tls: protocol.implicit_tls(),
                 refusal: super::desks::refusal(protocol),
             };
-            let Some(serving) = kit.serve(protocol, bound, service) else { continue };
-            listening.push(serving);
+            listening.push(kit.serve(protocol, bound, service));
             tracing::info!(%protocol, address = %listener.address, "listening");
             listeners.push(listener);
         }

@@ -1,6 +1,8 @@
 //! The command line as its users meet it: the built binary, its words, its exit codes, its files.
-#![allow(dead_code, reason = "the tests of running servers come with the store")]
 
+mod demo;
+mod people;
+mod serve;
 mod words;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -12,6 +12,8 @@ mod ask;
 mod obey;
 mod receive;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 

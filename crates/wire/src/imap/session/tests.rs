@@ -1,0 +1,1 @@
+//! What dialogues cannot show.

@@ -1,0 +1,126 @@
+//! Domains, accounts and aliases: the same words and exit codes whether a server runs or not.
+
+use super::Host;
+
+/// A command, what it ends with, and a word of its answer.
+type Step = (&'static [&'static str], i32, &'static str);
+
+/// From nothing to a household and back. Passwords are read from standard input, so that both runs print the same.
+const STORY: &[Step] = &[
+    (&["account", "add", "anna@b.test", "--password-stdin"], 3, "b.test is not a domain of this server"),
+    (&["domain", "add", "B.test"], 0, "b.test is a domain of this server now"),
+    (&["domain", "add", "b.test"], 4, "already"),
+    (&["domain", "add", "not a domain"], 2, "is not a domain name"),
+    (&["account", "list"], 0, "There are no accounts yet"),
+    (&["account", "add", "Anna@b.test", "--password-stdin"], 0, "anna@b.test"),
+    (&["account", "add", "anna@b.test", "--password-stdin"], 4, "taken already"),
+    (&["account", "add", "ben@b.test", "--password-stdin"], 0, "ben@b.test"),
+    (&["account", "add", "ben", "--password-stdin"], 2, "is not a mail address"),
+    (&["account", "list"], 0, "ACCOUNT"),
+    (&["account", "list", "--json"], 0, "\"login\":\"anna@b.test\""),
+    (&["account", "password", "anna@b.test", "--password-stdin"], 0, "new password"),
+    (&["account", "password", "nobody@b.test", "--password-stdin"], 3, "no account nobody@b.test"),
+    (&["alias", "add", "family@b.test", "anna@b.test", "BEN@b.test"], 0, "goes to anna@b.test, ben@b.test"),
+    (&["alias", "add", "family@b.test", "anna@b.test"], 4, "taken already"),
+    (&["alias", "add", "out@b.test", "x@elsewhere.test"], 1, "does not deliver to other hosts yet"),
+    (&["alias", "add", "info@b.test", "nobody@b.test"], 3, "nobody has the address"),
+    (&["alias", "add", "me@b.test", "me@b.test"], 1, "cannot lead to itself"),
+    (&["alias", "add", "all@b.test", "family@b.test"], 0, "all@b.test"),
+    (&["alias", "list"], 0, "family@b.test"),
+    (&["alias", "list", "--json"], 0, "\"to\":[\"anna@b.test\",\"ben@b.test\"]"),
+    (&["account", "password", "family@b.test", "--password-stdin"], 3, "is an alias for"),
+    (&["alias", "remove", "anna@b.test", "--yes"], 3, "not an alias"),
+    (&["alias", "remove", "family@b.test", "--yes"], 1, "is where all@b.test leads"),
+    (&["alias", "remove", "all@b.test", "--yes"], 0, "gone"),
+    (&["account", "remove", "anna@b.test", "--yes"], 1, "is where family@b.test leads"),
+    (&["account", "remove", "anna@b.test"], 2, "add --yes"),
+    (&["domain", "list"], 0, "b.test"),
+    (&["domain", "list", "--json"], 0, "{\"name\":\"b.test\",\"accounts\":2,\"aliases\":1}"),
+    (&["domain", "remove", "b.test", "--yes"], 1, "b.test still has anna@b.test, ben@b.test, family@b.test"),
+    (&["alias", "remove", "family@b.test", "--yes"], 0, "gone"),
+    (&["account", "remove", "anna@b.test", "--yes"], 0, "gone, with 0 messages"),
+    (&["account", "remove", "anna@b.test", "--yes"], 3, "no account"),
+    (&["account", "remove", "ben@b.test", "--yes", "--json"], 0, "\"messages\":0"),
+    (&["domain", "remove", "b.test", "--yes"], 0, "no domain of this server any more"),
+    (&["domain", "remove", "b.test", "--yes"], 3, "is not a domain"),
+];
+
+/// Tells the story on a host; everything that was printed, for comparison.
+fn tell(host: &Host) -> String {
+    let mut said = String::new();
+    for (args, code, word) in STORY {
+        let done = host.run_with(args, "a good password\n");
+        let all = format!("{}{}", done.out, done.err);
+        assert_eq!(done.code, *code, "{args:?}: {all}");
+        assert!(all.contains(word), "{args:?}: {word:?} is missing: {all}");
+        assert!(!all.contains("a good password"), "{args:?}: {all}");
+        if done.code != 0 {
+            assert_eq!(done.out, "", "{args:?}: errors go to standard error");
+        }
+        said.push_str(&format!("$ {args:?}\n{all}"));
+    }
+    said
+}
+
+#[test]
+fn with_and_without_a_server_the_same_is_done_and_said() {
+    let (without, with) = (Host::new(), Host::new());
+    let alone = tell(&without);
+    let server = with.serve();
+    let together = tell(&with);
+    assert_eq!(alone, together);
+    assert!(!server.log().contains("a good password"), "{}", server.log());
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_was_done_without_a_server_is_there_when_it_runs() {
+    let host = Host::new();
+    assert_eq!(host.run(&["domain", "add", "b.test"]).code, 0);
+    let made = host.run(&["account", "add", "anna@b.test", "--json"]).json();
+    assert!(made["password"].as_str().unwrap().len() >= 16);
+    let server = host.serve();
+    assert!(!server.page.contains("Still missing"), "{}", server.page);
+    let accounts = host.run(&["account", "list", "--json"]).json();
+    assert_eq!(accounts[0]["login"], "anna@b.test");
+    assert!(server.stop().success());
+    assert_eq!(host.run(&["account", "list", "--json"]).json(), accounts);
+}
+
+#[test]
+fn a_made_password_is_shown_once_and_one_that_was_given_never() {
+    let host = Host::new();
+    host.run(&["domain", "add", "b.test"]);
+    let made = host.run(&["account", "add", "anna@b.test"]);
+    assert!(made.out.contains("Password") && made.out.contains("once"), "{}", made.out);
+    let given =
+        host.run_with(&["account", "add", "ben@b.test", "--password-stdin", "--json"], "my own words\n");
+    assert_eq!(given.json()["password"], serde_json::Value::Null);
+    for (input, word) in [("short\n", "at least 8"), ("\n", "no password"), ("", "no password")] {
+        let done = host.run_with(&["account", "password", "ben@b.test", "--password-stdin"], input);
+        assert!(done.code == 2 && done.err.contains(word), "{input:?}: {} {}", done.code, done.err);
+    }
+    let prompt = host.run(&["account", "password", "ben@b.test", "--prompt"]);
+    assert!(prompt.code == 2 && prompt.err.contains("--password-stdin"), "{}", prompt.err);
+}
+
+#[test]
+fn reading_makes_nothing_and_says_what_would() {
+    let host = Host::new();
+    for args in [&["account", "list"][..], &["domain", "list"], &["alias", "list"]] {
+        assert_eq!(host.run(args).code, 0, "{args:?}");
+    }
+    assert_eq!(host.run(&["account", "remove", "a@b.test", "--yes"]).code, 3);
+    let status = host.run(&["status"]);
+    assert!(status.code == 5 && status.err.contains("no server runs"), "{} {}", status.code, status.err);
+    assert!(!host.data().exists());
+}
+
+#[test]
+fn errors_are_json_for_scripts() {
+    let host = Host::new();
+    let done = host.run(&["domain", "remove", "b.test", "--yes", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&done.err).unwrap();
+    assert_eq!((done.code, &error["kind"]), (3, &"not-found".into()));
+    assert!(error["error"].as_str().unwrap().contains("b.test") && error["advice"].is_string());
+}
