@@ -4,10 +4,12 @@
 //! Not an interface: nothing but tests may use it.
 
 mod drive;
+mod imap;
 mod pop3;
 mod smtp;
 
 pub use drive::{Transcript, drive};
+pub use imap::{imap_command, imap_frame};
 pub use pop3::pop3_command;
 pub use smtp::smtp_command;
 
@@ -41,11 +43,19 @@ mod tests {
         replay("pop3_command", pop3_command);
     }
 
+    #[test]
+    fn imap_corpora() {
+        replay("imap_frame", imap_frame);
+        replay("imap_command", imap_command);
+    }
+
     proptest::proptest! {
         #[test]
         fn junk(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             smtp_command(&octets);
             pop3_command(&octets);
+            imap_frame(&octets);
+            imap_command(&octets);
         }
     }
 }

@@ -20,4 +20,6 @@ pub mod seqmap;
 pub mod session;
 pub mod structure;
 mod syntax;
+#[cfg(test)]
+mod tests;
 pub mod utf7;

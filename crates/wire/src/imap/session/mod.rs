@@ -321,3 +321,10 @@ impl Machine for Session {
         Step { used, want }
     }
 }
+
+/// Reads a command that is whole, wherever the session stands: for tests and fuzzing.
+pub(crate) fn read(text: &[u8]) -> Option<super::command::Command> {
+    let (_, name, mut cursor) = super::parse::words(text)?;
+    let row = rows::find(&name, Capabilities::NONE)?;
+    (row.parse)(&mut cursor).ok()
+}
