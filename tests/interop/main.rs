@@ -68,12 +68,11 @@ fn ok(command: &mut Command, demo: &Demo) -> String {
     text
 }
 
-/// A file with one message in it.
+/// A file with one message in it, with the line ends of this system: clients make CRLF of them.
 fn message_file(dir: &Path, name: &str, from: &str, to: &str) -> std::path::PathBuf {
     let path = dir.join(name);
-    let text = format!(
-        "From: <{from}>\r\nTo: <{to}>\r\nSubject: {name}\r\n\r\nHello from {name}.\r\n.a line with a dot\r\n"
-    );
+    let text =
+        format!("From: <{from}>\nTo: <{to}>\nSubject: {name}\n\nHello from {name}.\n.a line with a dot\n");
     std::fs::write(&path, text).unwrap();
     path
 }

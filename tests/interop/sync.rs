@@ -34,9 +34,9 @@ fn mbsync_both_ways_with_500_messages() {
     std::fs::write(
         &rc,
         format!(
-            "IMAPAccount p\nHost localhost\nPort {}\nUser {alice}\nPass {password}\nSSLType IMAPS\nCertificateFile {}\n\
-             IMAPStore far\nAccount p\nMaildirStore near\nPath {root}/mail/\nInbox {root}/mail/INBOX\n\
-             SubFolders Verbatim\nChannel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\nSync All\n\
+            "IMAPAccount p\nHost localhost\nPort {}\nUser {alice}\nPass {password}\nSSLType IMAPS\nCertificateFile {}\n\n\
+             IMAPStore far\nAccount p\n\nMaildirStore near\nPath {root}/mail/\nInbox {root}/mail/INBOX\n\
+             SubFolders Verbatim\n\nChannel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\nSync All\n\
              SyncState {root}/state/\n",
             demo.addr("imaps").port(),
             demo.certificate().display(),
