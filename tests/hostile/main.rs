@@ -120,7 +120,7 @@ fn imap_literals_that_lie() {
         // A literal that may still be whole leaves nothing to say when the client goes away in its midst.
         let refused = said.contains("a BAD") || said.contains("a NO") || said.contains("BYE");
         assert!((refused || announced == "{65537+}") && !said.contains("\r\n+ "), "{announced}: {said}");
-        assert!(!said.contains("a OK") && !said.contains("b OK"), "{announced}: {said}");
+        assert!(!said.contains("a OK"), "{announced}: {said}");
         let append = format!("l LOGIN {user} {password}\r\na APPEND INBOX {announced}\r\nxxxx\r\nb NOOP\r\n");
         let said = throw(&demo, "imap", append.as_bytes());
         assert!(!said.contains("a OK"), "{announced}: {said}");
