@@ -54,3 +54,27 @@ fn check(record: &Record) {
     let again = header.and_then(|h| h.meta(&octets).and_then(|meta| Record::decode(&h, meta).ok().flatten()));
     debug_assert_eq!(again.as_ref(), Some(record), "a record comes back");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn the_corpus_and_its_beginnings_can_be_read() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/store_record");
+        let mut seeds = 0;
+        for file in std::fs::read_dir(&corpus).expect("a corpus") {
+            let octets = std::fs::read(file.expect("a seed").path()).expect("a seed");
+            for end in 0..=octets.len() {
+                super::store_record(&octets[..end]);
+            }
+            for at in 0..octets.len() {
+                let mut changed = octets.clone();
+                changed[at] ^= 0x81;
+                super::store_record(&changed);
+            }
+            seeds += 1;
+        }
+        assert!(seeds >= 10, "{seeds} seeds");
+    }
+}

@@ -93,7 +93,7 @@ impl Header {
         };
         take.slice(HEADER - 4 - 104)?;
         let sound = take.u32()? == crc32c::crc32c(&whole[..HEADER - 4]);
-        (sound && header.length % 8 == 0 && header.offset % BORDER == 0).then_some(header)
+        (sound && header.length.is_multiple_of(8) && header.offset.is_multiple_of(BORDER)).then_some(header)
     }
 
     /// Octets from its beginning to the next group's; `None` if no file could hold it.

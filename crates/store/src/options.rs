@@ -135,6 +135,38 @@ pub enum Sabotage {
     TailNotCut,
 }
 
+#[cfg(feature = "faults")]
+impl Sabotage {
+    pub(crate) fn no_sync(self) -> bool {
+        self == Sabotage::NoSync
+    }
+    pub(crate) fn ack_before_sync(self) -> bool {
+        self == Sabotage::AckBeforeSync
+    }
+    pub(crate) fn no_crc(self) -> bool {
+        self == Sabotage::NoCrc
+    }
+    pub(crate) fn tail_not_cut(self) -> bool {
+        self == Sabotage::TailNotCut
+    }
+}
+
+#[cfg(not(feature = "faults"))]
+impl Sabotage {
+    pub(crate) const fn no_sync(self) -> bool {
+        false
+    }
+    pub(crate) const fn ack_before_sync(self) -> bool {
+        false
+    }
+    pub(crate) const fn no_crc(self) -> bool {
+        false
+    }
+    pub(crate) const fn tail_not_cut(self) -> bool {
+        false
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Tuning {
         Tuning {

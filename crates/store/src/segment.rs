@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::codec::{Put, Take};
 use crate::group::BORDER;
 use crate::id::{Location, UnixTime};
+use crate::options::Sabotage;
 use crate::vfs::{File, Open, Vfs};
 
 /// The log's directory.
@@ -148,6 +149,7 @@ pub(crate) fn offset_of(at: Location) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Files {
     vfs: Arc<dyn Vfs>,
+    pub(crate) sabotage: Sabotage,
     inner: Mutex<Inner>,
 }
 
@@ -161,8 +163,8 @@ struct Inner {
 }
 
 impl Files {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>) -> Files {
-        Files { vfs, inner: Mutex::new(Inner { next: 1, ..Inner::default() }) }
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, sabotage: Sabotage) -> Files {
+        Files { vfs, sabotage, inner: Mutex::new(Inner { next: 1, ..Inner::default() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

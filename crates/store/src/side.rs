@@ -154,7 +154,7 @@ impl Writer {
 
     /// Makes the segment durable under its name; a commit may adopt it now.
     pub(crate) fn finish(mut self) -> io::Result<Side> {
-        if self.octets % PIECE as u64 != 0 {
+        if !self.octets.is_multiple_of(PIECE as u64) {
             self.crcs.push(self.open_crc);
         }
         self.write_out()?;

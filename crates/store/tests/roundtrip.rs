@@ -1,5 +1,6 @@
 //! What is done to a store is there afterwards, however it was left: closed, dropped as if the process had died, or with
 //! its index gone.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod common;
 

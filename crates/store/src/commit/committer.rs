@@ -273,6 +273,9 @@ impl Committer {
                 shared.digests.later(Job { bodies, delivered: std::mem::take(&mut one.delivered) });
             }
         }
+        if written && shared.tuning.sabotage.ack_before_sync() {
+            let _ = self.writer.file.sync_data();
+        }
         shared.published_something();
     }
 }

@@ -165,7 +165,10 @@ impl Writer {
         let total = builder.total();
         builder.finish(chain);
         write_slices(&*self.file, &builder.slices(body), header.offset)?;
-        self.file.sync_data()?;
+        let sabotage = self.shared.tuning.sabotage;
+        if !sabotage.no_sync() && !sabotage.ack_before_sync() {
+            self.file.sync_data()?;
+        }
         self.position.seq = header.seq;
         self.position.chain = chain;
         self.position.segment = self.segment;

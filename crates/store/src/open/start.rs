@@ -71,6 +71,10 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
 
     // From here on the disk is changed.
     let torn = match &end {
+        Tail::Torn { end } if options.tuning.sabotage.tail_not_cut() => {
+            position.end = *end;
+            None
+        }
         Tail::Torn { end } => Some(tail::cut(vfs, last, &position, *end)?),
         _ => None,
     };
@@ -109,7 +113,7 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         }
     }
 
-    let files = Files::new(options.vfs.clone());
+    let files = Files::new(options.vfs.clone(), options.tuning.sabotage);
     found.sides.iter().for_each(|&n| files.taken(n));
     for main in &found.mains {
         files.add_main(main.header.number, main.header.epoch.tag, None);

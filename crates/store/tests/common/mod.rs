@@ -1,4 +1,5 @@
 //! A store in a temporary directory, with one domain and one account.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
 use std::path::Path;

@@ -1,0 +1,251 @@
+//! What records hold: the fields of each kind, written and read.
+
+use wire::flag::{Keyword, SpecialUse, SystemFlags};
+use wire::ids::{ModSeq, Uid, UidValidity};
+
+use super::{Delivery, Record, kind};
+use crate::codec::{Put, Take};
+use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
+use crate::state::block::{BLOCK_ROWS, Block, Row};
+
+impl Record {
+    pub(super) fn encode_meta(&self, to: &mut Vec<u8>) {
+        match self {
+            Record::Commit { number } => to.u64(number.0),
+            Record::Delivery(d) => encode_delivery(d, to),
+            Record::Placed { account, mailbox, path, rows } => {
+                to.u32(account.0);
+                to.u32(mailbox.0);
+                to.str(path);
+                for rows in rows.chunks(BLOCK_ROWS) {
+                    to.bytes(Block::pack(rows).octets());
+                }
+            }
+            Record::Flags { mailbox, sets } => {
+                to.u32(mailbox.0);
+                for (flags, keywords, uids) in sets {
+                    to.u8(flags.bits());
+                    to.u128(*keywords);
+                    to.runs(uids);
+                }
+            }
+            Record::Expunged { mailbox, uids } => {
+                to.u32(mailbox.0);
+                to.runs(uids);
+            }
+            Record::Keyword { mailbox, bit, keyword } => {
+                to.u32(mailbox.0);
+                to.u8(*bit);
+                to.str(keyword.as_str());
+            }
+            Record::Side { number, octets } => {
+                to.u32(*number);
+                to.u64(*octets);
+            }
+            Record::Mailbox { id, account, path, uid_validity, special_use } => {
+                to.u32(id.0);
+                to.u32(account.0);
+                to.str(path);
+                to.u32(uid_validity.get());
+                to.u8(special_use.map_or(0, |s| s as u8));
+            }
+            Record::MailboxGone { id } => to.u32(id.0),
+            Record::MailboxPath { id, path } => {
+                to.u32(id.0);
+                to.str(path);
+            }
+            Record::Subscribed { account, path, on } => {
+                to.u32(account.0);
+                to.str(path);
+                to.u8(u8::from(*on));
+            }
+            Record::Domain { name } | Record::DomainGone { name } => to.str(name),
+            Record::Account { id, login, password, created } => {
+                to.u32(id.0);
+                to.str(login);
+                to.str(password);
+                to.i64(*created);
+            }
+            Record::AccountGone { id } => to.u32(id.0),
+            Record::Password { id, password, credentials } => {
+                to.u32(id.0);
+                to.str(password);
+                to.u64(*credentials);
+            }
+            Record::Address { account, address } | Record::AddressGone { account, address } => {
+                to.u32(account.0);
+                to.str(address);
+            }
+            Record::Alias { address, to: targets } => {
+                to.str(address);
+                targets.iter().for_each(|t| to.str(t));
+            }
+            Record::AliasGone { address } => to.str(address),
+        }
+    }
+}
+
+fn encode_delivery(d: &Delivery, to: &mut Vec<u8>) {
+    to.u32(d.body.segment);
+    to.u32(d.body.ordinal);
+    to.u32(d.replaces);
+    to.u32(d.account.0);
+    to.u32(d.mailbox.0);
+    to.u32(d.uid.get());
+    to.u8(d.flags.bits());
+    to.u8(u8::from(d.thread.is_some()));
+    to.i16(d.date.zone_minutes);
+    to.u32(d.size);
+    to.i64(d.date.unix);
+    to.u32(d.save_date);
+    to.u128(d.keywords);
+    to.u64(d.thread.map_or(0, |t| t.0));
+    to.str(&d.path);
+    to.bytes(&d.prefix);
+}
+
+/// Octets of a delivery between what it replaces and its path.
+const DELIVERY_FIXED: usize = 56;
+
+/// What reading a message needs of its delivery: the body, what the prefix stands for, the prefix.
+pub(crate) fn read_delivery(meta: &[u8]) -> Option<(Location, u32, &[u8])> {
+    let mut take = Take::new(meta);
+    let body = Location { segment: take.u32()?, ordinal: take.u32()? };
+    let replaces = take.u32()?;
+    take.slice(DELIVERY_FIXED)?;
+    take.bytes()?;
+    Some((body, replaces, take.bytes()?))
+}
+
+fn decode_delivery(take: &mut Take<'_>) -> Option<Record> {
+    let body = Location { segment: take.u32()?, ordinal: take.u32()? };
+    let replaces = take.u32()?;
+    let account = AccountId(take.u32()?);
+    let mailbox = MailboxId(take.u32()?);
+    let uid = Uid::new(take.u32()?)?;
+    let flags = flags(take.u8()?)?;
+    let threaded = boolean(take.u8()?)?;
+    let zone_minutes = take.i16()?;
+    let size = take.u32()?;
+    let date = InternalDate { unix: take.i64()?, zone_minutes };
+    let save_date = take.u32()?;
+    let keywords = take.u128()?;
+    let thread = take.u64()?;
+    if !threaded && thread != 0 {
+        return None;
+    }
+    let thread = threaded.then_some(ThreadId(thread));
+    let path = take.string()?;
+    let prefix = take.bytes()?.to_vec();
+    Some(Record::Delivery(Box::new(Delivery {
+        body,
+        replaces,
+        account,
+        mailbox,
+        uid,
+        flags,
+        keywords,
+        size,
+        date,
+        save_date,
+        thread,
+        path,
+        prefix,
+    })))
+}
+
+fn flags(bits: u8) -> Option<SystemFlags> {
+    let flags = SystemFlags::from_bits(bits);
+    (flags.bits() == bits).then_some(flags)
+}
+
+fn boolean(n: u8) -> Option<bool> {
+    match n {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+/// A special use as its number; 0 is none, anything unknown is no number of ours.
+pub(crate) fn special_use(n: u8) -> Option<Option<SpecialUse>> {
+    match n {
+        0 => Some(None),
+        n => SpecialUse::ALL.into_iter().find(|&s| s as u8 == n).map(Some),
+    }
+}
+
+pub(super) fn decode_meta(kind: u16, take: &mut Take<'_>) -> Option<Record> {
+    Some(match kind {
+        kind::COMMIT => Record::Commit { number: ModSeq(take.u64()?) },
+        kind::DELIVERY => decode_delivery(take)?,
+        kind::PLACED => {
+            let (account, mailbox, path) = (AccountId(take.u32()?), MailboxId(take.u32()?), take.string()?);
+            let mut rows: Vec<Row> = Vec::new();
+            while !take.is_empty() {
+                rows.extend(Block::from_octets(take.bytes()?)?.rows());
+            }
+            if !rows.windows(2).all(|w| w[0].uid < w[1].uid) {
+                return None;
+            }
+            Record::Placed { account, mailbox, path, rows }
+        }
+        kind::FLAGS => {
+            let mailbox = MailboxId(take.u32()?);
+            let mut sets = Vec::new();
+            while !take.is_empty() {
+                sets.push((flags(take.u8()?)?, take.u128()?, take.runs()?));
+            }
+            Record::Flags { mailbox, sets }
+        }
+        kind::EXPUNGED => Record::Expunged { mailbox: MailboxId(take.u32()?), uids: take.runs()? },
+        kind::KEYWORD => Record::Keyword {
+            mailbox: MailboxId(take.u32()?),
+            bit: take.u8().filter(|&b| b < 128)?,
+            keyword: Keyword::parse(take.bytes()?)?,
+        },
+        kind::SIDE => Record::Side { number: take.u32()?, octets: take.u64()? },
+        kind::MAILBOX => Record::Mailbox {
+            id: MailboxId(take.u32()?),
+            account: AccountId(take.u32()?),
+            path: take.string()?,
+            uid_validity: UidValidity::new(take.u32()?)?,
+            special_use: special_use(take.u8()?)?,
+        },
+        kind::MAILBOX_GONE => Record::MailboxGone { id: MailboxId(take.u32()?) },
+        kind::MAILBOX_PATH => Record::MailboxPath { id: MailboxId(take.u32()?), path: take.string()? },
+        kind::SUBSCRIBED => Record::Subscribed {
+            account: AccountId(take.u32()?),
+            path: take.string()?,
+            on: boolean(take.u8()?)?,
+        },
+        kind::DOMAIN => Record::Domain { name: take.string()? },
+        kind::DOMAIN_GONE => Record::DomainGone { name: take.string()? },
+        kind::ACCOUNT => Record::Account {
+            id: AccountId(take.u32()?),
+            login: take.string()?,
+            password: take.string()?,
+            created: take.i64()?,
+        },
+        kind::ACCOUNT_GONE => Record::AccountGone { id: AccountId(take.u32()?) },
+        kind::PASSWORD => Record::Password {
+            id: AccountId(take.u32()?),
+            password: take.string()?,
+            credentials: take.u64()?,
+        },
+        kind::ADDRESS => Record::Address { account: AccountId(take.u32()?), address: take.string()? },
+        kind::ADDRESS_GONE => {
+            Record::AddressGone { account: AccountId(take.u32()?), address: take.string()? }
+        }
+        kind::ALIAS => {
+            let address = take.string()?;
+            let mut to = Vec::new();
+            while !take.is_empty() {
+                to.push(take.string()?);
+            }
+            Record::Alias { address, to }
+        }
+        kind::ALIAS_GONE => Record::AliasGone { address: take.string()? },
+        _ => return None,
+    })
+}
