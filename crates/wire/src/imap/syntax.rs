@@ -183,12 +183,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// `astring` that must be UTF-8.
+    /// `astring` that must be UTF-8. It may be a password: no copy is left behind where that can be helped.
     pub(super) fn text(&mut self) -> Parsed<String> {
-        match std::str::from_utf8(&self.astring()?) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => bad("A string is not UTF-8"),
-        }
+        String::from_utf8(self.astring()?.into_owned()).or_else(|_| bad("A string is not UTF-8"))
     }
 
     /// `mailbox`
