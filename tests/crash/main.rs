@@ -85,10 +85,8 @@ fn inventory(demo: &Demo, sent: &BTreeMap<String, usize>) -> BTreeMap<String, us
         let n: usize = line[open + 1..line.len() - 1].parse().unwrap();
         let octets = s.take(n).unwrap();
         let text = String::from_utf8_lossy(&octets);
-        let Some(id) = text.split("Message-ID: <").nth(1).and_then(|r| r.split("@example.net>").next())
-        else {
-            continue; // the demo's welcome
-        };
+        let id = text.split("Message-ID: <").nth(1).and_then(|r| r.split_once("@example.net>"));
+        let Some((id, _)) = id else { continue }; // The demo's welcome.
         let size = *sent.get(id).unwrap_or_else(|| panic!("{id} was never sent"));
         let whole = message(id, size);
         assert!(
