@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
+use store::index::guard::{Guard, Patience};
 use store::index::sled::SledHost;
 use store::{Opening, Options, Progress, RealVfs, Store, Tuning, UnixTime};
 
@@ -35,9 +36,12 @@ impl store::Clock for HostClock {
 /// `Locked` after `lock_wait`, or what the store found.
 pub fn open(directory: &Path, lock_wait: Duration, condemned: Condemned) -> Result<(Store, Opening), Error> {
     private(directory)?;
+    let vfs = Arc::new(RealVfs::new(directory));
+    let sled = Arc::new(SledHost::new(directory));
     let options = Options {
-        vfs: Arc::new(RealVfs::new(directory)),
-        index: Arc::new(SledHost::new(directory)),
+        // sled may panic on a damaged file, or hang: the guard makes both a reason to start again and rebuild it.
+        index: Arc::new(Guard::new(sled, vfs.clone(), Patience::default(), condemned.clone())),
+        vfs,
         derive: Arc::new(crate::mime::Deriver),
         clock: Arc::new(HostClock),
         random: Arc::new(random),
