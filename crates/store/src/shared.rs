@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) read_only: AtomicBool,
     pub(crate) closed: AtomicBool,
     prepared: Mutex<Prepared>,
+    /// Counts the segments made ahead of need, for their names.
+    pub(crate) prepared_names: AtomicU64,
     condemned: Mutex<Option<String>>,
     on_condemned: Arc<dyn Fn(&str) + Send + Sync>,
     time: Mutex<Watched>,
@@ -116,6 +118,7 @@ impl Shared {
             read_only: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             prepared: Mutex::default(),
+            prepared_names: AtomicU64::new(0),
             condemned: Mutex::default(),
             on_condemned: options.condemned.clone(),
             time: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::group::{self, BORDER};
 use crate::id::UnixTime;
@@ -58,11 +59,8 @@ pub(crate) fn preallocate(
     name: &str,
     octets: u64,
 ) -> io::Result<(String, Arc<dyn File>, u64)> {
-    let path = format!("{TMP}/{name}");
-    match shared.vfs.remove_file(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+    // A name of its own: the one made before may be on its way into the log just now.
+    let path = format!("{TMP}/{}-{name}", shared.prepared_names.fetch_add(1, Ordering::Relaxed));
     let file = shared.vfs.open(&path, Open::CreateNew)?;
     let made = file.preallocate(octets).and_then(|()| file.sync_all());
     if let Err(error) = made {

@@ -556,8 +556,25 @@ mod tests {
         assert_eq!(rows(&*model.open("index").unwrap()), ["a", "b"]);
         let model = model.restart(Arc::clone(&b.vfs), Fate::Older(1));
         assert_eq!(rows(&*model.open("index").unwrap()), ["a"]);
+        let index = model.open("index").unwrap();
+        for key in ["b", "c", "d", "e", "f", "g"] {
+            index.apply(one(key, "")).unwrap();
+        }
+        let model = model.restart(Arc::clone(&b.vfs), Fate::Scrambled(7));
+        let index = model.open("index").unwrap();
+        let after = rows(&*index);
+        assert!(
+            after.len() < 7
+                && after.len() > 1
+                && !after.windows(2).all(|w| w[0].as_bytes()[0] + 1 == w[1].as_bytes()[0]),
+            "{after:?}"
+        );
+        index.close().unwrap();
+        let model = model.restart(Arc::clone(&b.vfs), Fate::Scrambled(8));
+        assert_eq!(rows(&*model.open("index").unwrap()), after, "one that was closed is kept");
+        let model = model.restart(Arc::clone(&b.vfs), Fate::Older(1));
         b.vfs.rename("index", "elsewhere").unwrap();
-        assert_eq!(rows(&*model.open("elsewhere").unwrap()), ["a"]);
+        assert_eq!(rows(&*model.open("elsewhere").unwrap()), after);
         assert_eq!(rows(&*model.open("index").unwrap()), [""; 0]);
     }
 }

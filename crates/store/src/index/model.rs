@@ -6,6 +6,7 @@
 
 use super::{Each, Index, IndexError, IndexHost, Writes};
 use crate::vfs::Vfs;
+use crate::vfs::sim::Rng;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +32,9 @@ pub enum Fate {
     LostSuffix(usize),
     /// As it was after so many batches, flushed or not: a power cut, or an older copy.
     Older(usize),
+    /// Of an index that was open, each key by itself is as it was at some moment or another, by this seed: a power cut
+    /// under files that nobody synced. One that was closed is kept.
+    Scrambled(u64),
     /// Files that cannot be opened.
     Ruined,
 }
@@ -65,6 +69,8 @@ struct Shelf {
     flushed: usize,
     rows: Rows,
     ruined: bool,
+    /// How many batches there were when it was opened, while it is.
+    open_since: Option<usize>,
 }
 
 impl ModelHost {
@@ -86,8 +92,10 @@ impl ModelHost {
                 Fate::Kept => {}
                 Fate::LostSuffix(lost) => shelf.cut(whole.saturating_sub(lost).max(shelf.flushed)),
                 Fate::Older(batches) => shelf.cut(batches.min(whole)),
+                Fate::Scrambled(seed) => shelf.scramble(&mut Rng::new(seed)),
                 Fate::Ruined => shelf.ruined = true,
             }
+            shelf.open_since = None;
         }
         let life = world.life;
         drop(world);
@@ -126,6 +134,33 @@ impl Shelf {
         for writes in &self.batches {
             apply(&mut self.rows, writes.clone());
         }
+    }
+}
+
+impl Shelf {
+    fn scramble(&mut self, rng: &mut Rng) {
+        let Some(sound) = self.open_since else { return };
+        let later = self.batches.split_off(sound.min(self.batches.len()));
+        self.cut(self.batches.len());
+        let mut now = self.rows.clone();
+        for writes in later {
+            apply(&mut now, writes.clone());
+            for (key, _) in writes {
+                if rng.chance(50) {
+                    match now.get(&key) {
+                        Some(value) => self.rows.insert(key, value.clone()),
+                        None => self.rows.remove(&key),
+                    };
+                }
+            }
+        }
+        // Opening writes too: what was there before is not safe either.
+        self.rows.retain(|_, _| rng.chance(95));
+        // From here on this is what it holds.
+        let mut all = Writes::new();
+        self.rows.iter().for_each(|(key, value)| all.put(key.clone(), value.clone()));
+        self.batches = vec![all];
+        self.flushed = 1;
     }
 }
 
@@ -169,7 +204,7 @@ impl IndexHost for ModelHost {
         self.vfs.replace(&token, shelf.to_string().as_bytes()).map_err(disk)?;
         let open =
             Model { shared: Arc::clone(&self.shared), life: self.life, shelf, closed: Mutex::new(false) };
-        open.with(|_| ())?;
+        open.with(|shelf| shelf.open_since = Some(shelf.batches.len()))?;
         Ok(Arc::new(open))
     }
 }
@@ -252,7 +287,10 @@ impl Index for Model {
     }
 
     fn close(&self) -> Result<(), IndexError> {
-        self.flush()?;
+        self.with(|shelf| {
+            shelf.flushed = shelf.batches.len();
+            shelf.open_since = None;
+        })?;
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         Ok(())
     }

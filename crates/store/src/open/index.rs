@@ -45,6 +45,8 @@ pub(crate) fn usable(options: &Options, store: u128, found: &Found) -> Result<Us
     };
     let state = state::trust(vfs, INDEX, store, keys::FORMAT, options.boot_id.as_deref())
         .map_err(|e| no(e.to_string(), known))?;
+    // First: opening writes in it, so a power cut from here on leaves an index that nobody may call clean.
+    mark_running(options, INDEX, store).map_err(|e| no(e.to_string(), known))?;
     let failed = |e: IndexError| no(e.to_string(), known);
     let index = options.index.open(INDEX).map_err(failed)?;
     let published = match keys::load(&*index) {

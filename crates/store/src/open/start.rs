@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::found::{Found, look};
-use super::index::{Usable, build, mark_running, usable};
+use super::index::{Usable, build, usable};
 use super::replay::{Replay, Tail};
 use super::{Came, OpenError, Opening, tail};
 use crate::commit::writer::Writer;
@@ -47,6 +47,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         ..Position::default()
     };
 
+    // What was made ahead of need gives room back first: on a full disk, opening needs some.
+    tail::clear(vfs)?;
     let world = World::default();
     let (index, clean, mut came, named) = match usable(options, store, &found) {
         Ok(Usable { index, published, clean }) => {
@@ -101,16 +103,13 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         position.end = BORDER;
     }
     world.write().position = position;
-    match index {
-        Some(_) => mark_running(options, INDEX, store)?,
-        None => {
-            let index = {
-                let published = world.read();
-                build(options, store, &published)?
-            };
-            world.set_index(index);
-            world.write().dirty = Default::default();
-        }
+    if index.is_none() {
+        let index = {
+            let published = world.read();
+            build(options, store, &published)?
+        };
+        world.set_index(index);
+        world.write().dirty = Default::default();
     }
 
     let files = Files::new(options.vfs.clone(), options.tuning.sabotage);

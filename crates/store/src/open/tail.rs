@@ -31,8 +31,12 @@ pub(crate) fn cut(vfs: &dyn Vfs, main: &Main, position: &Position, end: u64) -> 
 /// not vanish after it has been served.
 pub(crate) fn make_durable(vfs: &dyn Vfs, main: &Main, position: &Position) -> Result<(), OpenError> {
     let path = main_path(main.header.number);
-    if position.segment == main.header.number && position.offset >= group::BORDER && position.seq > 0 {
-        let length = usize::try_from(position.end - position.offset).unwrap_or(0);
+    // Right after a new segment was begun, the last group is in the one before, and was synced before that.
+    let length = position.end.checked_sub(position.offset).filter(|_| position.segment == main.header.number);
+    if let Some(length) = length.and_then(|n| usize::try_from(n).ok())
+        && position.offset >= group::BORDER
+        && position.seq > 0
+    {
         let mut octets = vec![0; length];
         let read = read_full(&*main.file, &mut octets, position.offset).map_err(at(&path))?;
         octets.truncate(read);
@@ -45,13 +49,18 @@ pub(crate) fn make_durable(vfs: &dyn Vfs, main: &Main, position: &Position) -> R
     vfs.sync_dir(DIR).map_err(at(DIR))
 }
 
-/// Removes what nobody will ever ask for: half-made files, and side segments that no commit adopted.
-pub(crate) fn tidy(vfs: &dyn Vfs, sides: impl Iterator<Item = u32>) -> Result<(), OpenError> {
+/// Removes half-made files, and segments that were made ahead of need.
+pub(crate) fn clear(vfs: &dyn Vfs) -> Result<(), OpenError> {
     for name in vfs.list(TMP).map_err(at(TMP))? {
         if !name.starts_with("torn-") {
             vfs.remove_file(&format!("{TMP}/{name}")).map_err(at(TMP))?;
         }
     }
+    Ok(())
+}
+
+/// Removes what nobody will ever ask for: side segments that no commit adopted.
+pub(crate) fn tidy(vfs: &dyn Vfs, sides: impl Iterator<Item = u32>) -> Result<(), OpenError> {
     for number in sides {
         let path = side_path(number);
         vfs.remove_file(&path).map_err(at(&path))?;

@@ -61,7 +61,7 @@ impl FileNode {
     pub(super) fn write(&mut self, at: usize, octets: &[u8]) {
         let end = at + octets.len();
         if end > self.view.len() {
-            self.view.resize(end, 0);
+            resize(&mut self.view, end);
             self.dirty.push(Dirty::Len(end));
         }
         self.view[at..end].copy_from_slice(octets);
@@ -72,7 +72,7 @@ impl FileNode {
 
     pub(super) fn set_len(&mut self, len: usize) {
         if len != self.view.len() {
-            self.view.resize(len, 0);
+            resize(&mut self.view, len);
             self.dirty.push(Dirty::Len(len));
         }
     }
@@ -137,8 +137,20 @@ impl FileNode {
             }
         }
         // Sectors beyond the length that got there have no place in the file.
-        image.resize(len, 0);
+        resize(&mut image, len);
         image
+    }
+}
+
+/// `Vec::resize` with zeros, which takes its time over megabytes in a build without optimisation.
+fn resize(octets: &mut Vec<u8>, len: usize) {
+    if len <= octets.len() {
+        octets.truncate(len);
+        octets.shrink_to_fit();
+    } else {
+        let mut longer = vec![0; len];
+        longer[..octets.len()].copy_from_slice(octets);
+        *octets = longer;
     }
 }
 

@@ -1,0 +1,206 @@
+//! What a life asks of its store: deliveries small and large, flags, copies, moves, names, passwords, at random, mostly
+//! sensible, sometimes not.
+
+use crate::world::{Account, Mailbox, Op, World};
+use std::sync::Arc;
+use store::vfs::sim::Rng;
+use store::{AccountId, Batch, BodyRef, FlagChange, Intent, InternalDate, Prefix};
+use wire::flag::{FlagNames, Keyword, SpecialUse, SystemFlag};
+use wire::ids::{ModSeq, Runs};
+
+const KEYWORDS: [&str; 5] = ["$Forwarded", "$Junk", "todo", "Later", "x-seen-by-cat"];
+const NAMES: [&str; 6] = ["Lists", "Lists/rust", "Lists/rust/dev", "Work", "Work/2026", "INBOX/kept"];
+
+pub struct Work {
+    rng: Rng,
+    counter: u64,
+}
+
+/// The reference that the life replaces by the batch's own.
+fn some_body() -> BodyRef {
+    Batch::new().body(Vec::new())
+}
+
+impl Work {
+    pub fn new(rng: Rng) -> Work {
+        Work { rng, counter: 0 }
+    }
+
+    /// A batch for a world as it is now; `None` if nothing can be asked of it.
+    pub fn op(&mut self, world: &World) -> Option<Op> {
+        let account = self.account(world)?;
+        let id = account.id?;
+        let mailbox = self.mailbox(account)?;
+        Some(match self.rng.below(100) {
+            0..=33 => self.delivery(world, 1_500),
+            34..=41 => self.delivery(world, 20_000),
+            42..=57 => one(self.flags(mailbox)?),
+            58..=64 => one(self.expunge(mailbox)?),
+            65..=70 => one(self.copy(account, mailbox)?),
+            71..=75 => self.tidy(account, mailbox)?,
+            76..=83 => one(self.create(id)),
+            84..=87 => one(Intent::RenameMailbox { mailbox: mailbox.id?, to: self.name() }),
+            88..=90 => one(Intent::DeleteMailbox { mailbox: mailbox.id? }),
+            91 | 92 => one(Intent::Subscribe { account: id, path: self.name(), on: self.rng.chance(50) }),
+            _ => one(self.administer(world, id)),
+        })
+    }
+
+    fn account<'w>(&mut self, world: &'w World) -> Option<&'w Account> {
+        let known: Vec<&Account> = world.accounts.values().filter(|a| a.id.is_some()).collect();
+        known.get(self.rng.index(known.len())).copied()
+    }
+
+    /// Often the first ones, so that some mailboxes fill.
+    fn mailbox<'w>(&mut self, account: &'w Account) -> Option<&'w Mailbox> {
+        let known: Vec<&Mailbox> = account.mailboxes.values().filter(|m| m.id.is_some()).collect();
+        if self.rng.chance(50) {
+            let inbox = account.mailboxes.get("INBOX").filter(|m| m.id.is_some());
+            return inbox.or(known.first().copied());
+        }
+        known.get(self.rng.index(known.len())).copied()
+    }
+
+    fn name(&mut self) -> String {
+        NAMES[self.rng.index(NAMES.len())].to_owned()
+    }
+
+    fn octets(&mut self, up_to: usize) -> Vec<u8> {
+        self.counter += 1;
+        let mut octets = format!("Message-ID: <{}@demo.test>\r\n\r\n", self.counter).into_bytes();
+        let len = self.rng.index(up_to);
+        octets.extend((0..len / 8).flat_map(|_| self.rng.draw().to_le_bytes()));
+        octets
+    }
+
+    fn flag_names(&mut self) -> FlagNames {
+        let mut names = FlagNames::default();
+        for flag in SystemFlag::ALL {
+            if self.rng.chance(25) {
+                names.system = names.system.with(flag);
+            }
+        }
+        for keyword in KEYWORDS {
+            if self.rng.chance(15) {
+                names.add_keyword(Keyword::parse(keyword.as_bytes()).expect("an atom"));
+            }
+        }
+        names
+    }
+
+    /// One body, or two, to one mailbox or several of any account, each with its own prefix.
+    fn delivery(&mut self, world: &World, up_to: usize) -> Op {
+        let mut op = Op::default();
+        for _ in 0..1 + self.rng.below(5) / 4 {
+            op.bodies.push(Arc::new(self.octets(up_to)));
+        }
+        for n in 0..op.bodies.len() + self.rng.index(3) {
+            let Some(mailbox) = self.account(world).and_then(|a| self.mailbox(a)).and_then(|m| m.id) else {
+                continue;
+            };
+            let at = n.min(op.bodies.len() - 1);
+            let prefix = Prefix {
+                octets: format!("Return-Path: <{n}@demo.test>\r\n").into_bytes(),
+                replaces: if self.rng.chance(20) {
+                    self.rng.below(op.bodies[at].len() as u64) as u32
+                } else {
+                    0
+                },
+            };
+            let date = self.rng.chance(60).then(|| InternalDate {
+                unix: 1_700_000_000 + self.rng.below(1 << 20).cast_signed(),
+                zone_minutes: 60 * (self.rng.below(20) as i16 - 10),
+            });
+            let flags = self.flag_names();
+            op.intents.push(Intent::Append { mailbox, body: some_body(), prefix, flags, date });
+            op.places.push(at);
+        }
+        op
+    }
+
+    /// UIDs there, with some that are not.
+    fn uids(&mut self, mailbox: &Mailbox) -> Runs {
+        let percent = 10 + self.rng.below(90);
+        let mut uids: Runs = mailbox.rows.keys().copied().filter(|_| self.rng.chance(percent)).collect();
+        if self.rng.chance(30) {
+            uids.insert(mailbox.uid_next + self.rng.below(3) as u32);
+        }
+        uids
+    }
+
+    fn flags(&mut self, mailbox: &Mailbox) -> Option<Intent> {
+        let names = self.flag_names();
+        let change = match self.rng.below(3) {
+            0 => FlagChange::Add(names),
+            1 => FlagChange::Remove(names),
+            _ => FlagChange::Set(names),
+        };
+        let some = mailbox.rows.values().filter_map(|m| m.modseq).nth(self.rng.index(5));
+        let unchanged_since = some.filter(|_| self.rng.chance(30)).map(ModSeq);
+        Some(Intent::Flags { mailbox: mailbox.id?, uids: self.uids(mailbox), change, unchanged_since })
+    }
+
+    fn expunge(&mut self, mailbox: &Mailbox) -> Option<Intent> {
+        Some(Intent::Expunge {
+            mailbox: mailbox.id?,
+            uids: self.uids(mailbox),
+            only_deleted: self.rng.chance(50),
+        })
+    }
+
+    fn copy(&mut self, account: &Account, from: &Mailbox) -> Option<Intent> {
+        let to = self.mailbox(account)?.id?;
+        let (uids, from) = (self.uids(from), from.id?);
+        Some(if from != to && self.rng.chance(50) {
+            Intent::Move { from, uids, to }
+        } else {
+            Intent::Copy { from, uids, to }
+        })
+    }
+
+    /// What old clients do for a move: copy, mark, expunge; here in one batch.
+    fn tidy(&mut self, account: &Account, from: &Mailbox) -> Option<Op> {
+        let (uids, mailbox, to) = (self.uids(from), from.id?, self.mailbox(account)?.id?);
+        let mut deleted = FlagNames::default();
+        deleted.system = deleted.system.with(SystemFlag::Deleted);
+        let intents = vec![
+            Intent::Copy { from: mailbox, uids: uids.clone(), to },
+            Intent::Flags {
+                mailbox,
+                uids: uids.clone(),
+                change: FlagChange::Add(deleted),
+                unchanged_since: None,
+            },
+            Intent::Expunge { mailbox, uids, only_deleted: true },
+        ];
+        Some(Op { intents, ..Op::default() })
+    }
+
+    fn create(&mut self, account: AccountId) -> Intent {
+        let special_use = self.rng.chance(10).then(|| SpecialUse::ALL[self.rng.index(5)]);
+        Intent::CreateMailbox { account, path: self.name(), special_use, subscribe: self.rng.chance(50) }
+    }
+
+    fn administer(&mut self, world: &World, account: AccountId) -> Intent {
+        self.counter += 1;
+        let n = self.counter;
+        let address = |n: u64| format!("a{}@demo.test", n % 7);
+        match self.rng.below(12) {
+            0..=3 => Intent::SetPassword { account, password: format!("$argon2id${n}") },
+            4 => Intent::AddAddress { account, address: address(n) },
+            5 | 6 => Intent::AddAlias { address: address(n), to: vec!["alice@demo.test".into()] },
+            7 => Intent::RemoveAlias { address: address(n) },
+            8 if world.accounts.len() > 1 => Intent::RemoveAccount { account },
+            9 => Intent::AddDomain { name: format!("d{}.test", n % 4) },
+            _ => Intent::AddAccount {
+                login: format!("user{}", n % 4),
+                password: "$argon2id$new".into(),
+                addresses: vec![address(n)],
+            },
+        }
+    }
+}
+
+fn one(intent: Intent) -> Op {
+    Op { intents: vec![intent], ..Op::default() }
+}
