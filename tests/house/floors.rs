@@ -138,7 +138,9 @@ fn the_store_sees_only_floor_0_of_wire_and_sled_stays_in_the_index() {
 fn wire_cannot_reach_the_world() {
     let mut broken = Vec::new();
     for (file, text) in source::files("crates/wire/src") {
-        for path in source::paths(&source::module_of(&file), &text) {
+        // Tests may read: the fuzz bodies' own replay their corpora.
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for path in source::paths(&source::module_of(&file), code) {
             let name = path.join("::");
             let world =
                 ["tokio", "sled", "rustls", "std::fs", "std::thread", "std::process", "std::env", "std::io"];

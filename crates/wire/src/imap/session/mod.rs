@@ -12,8 +12,6 @@ mod ask;
 mod obey;
 mod receive;
 mod rows;
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Cow;
 

@@ -1,1 +1,0 @@
-//! What dialogues cannot show.
