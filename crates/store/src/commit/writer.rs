@@ -109,6 +109,7 @@ impl Writer {
         self.segment = number;
         self.capacity = capacity;
         self.position.segment = number;
+        self.position.offset = BORDER;
         self.position.end = BORDER;
         self.shared.wake_applier();
         Ok(())

@@ -106,6 +106,7 @@ impl<'a> Replay<'a> {
         self.position.chain = main.header.chain;
         self.after_rot = false;
         self.position.segment = main.header.number;
+        self.position.offset = BORDER;
         self.position.end = BORDER;
         Ok(())
     }
@@ -192,10 +193,17 @@ impl<'a> Replay<'a> {
         let mut window = vec![0; 1 << 20];
         let mut start = from;
         while start < end {
+            let Some(data) = main.file.data_after(start).map_err(at(main_path(main.header.number)))? else {
+                break;
+            };
+            start = data / BORDER * BORDER;
             let read =
                 read_full(&*main.file, &mut window, start).map_err(at(main_path(main.header.number)))?;
             for (n, page) in window[..read].chunks(BORDER as usize).enumerate() {
                 let offset = start + n as u64 * BORDER;
+                if offset >= end {
+                    break;
+                }
                 let may_be = group::Header::decode(page).is_some();
                 if may_be && self.group_at(main, offset, end, true)?.is_some() {
                     return Ok(Some(offset));
@@ -301,11 +309,17 @@ impl<'a> Replay<'a> {
 
 /// One beyond the last octet that is not zero, from an offset on.
 fn last_octet(main: &Main, from: u64) -> Result<Option<u64>, OpenError> {
-    let mut window = vec![0; 1 << 20];
+    let failed = || at(main_path(main.header.number));
+    let zeros = vec![0; 1 << 20];
+    let mut window = zeros.clone();
     let (mut start, mut last) = (from, None);
     loop {
-        let read = read_full(&*main.file, &mut window, start).map_err(at(main_path(main.header.number)))?;
-        if let Some(n) = window[..read].iter().rposition(|&b| b != 0) {
+        let Some(data) = main.file.data_after(start).map_err(failed())? else { return Ok(last) };
+        start = data;
+        let read = read_full(&*main.file, &mut window, start).map_err(failed())?;
+        if window[..read] != zeros[..read]
+            && let Some(n) = window[..read].iter().rposition(|&b| b != 0)
+        {
             last = Some(start + n as u64 + 1);
         }
         if read < window.len() {

@@ -15,7 +15,7 @@ use crate::options::{Options, Progress};
 use crate::segment::{self, DIR, Epoch, Files, Header, TMP, main_path};
 use crate::shared::{INDEX, Shared, at};
 use crate::state::world::{Position, World};
-use crate::vfs::{Lock, Open, Vfs, write_full};
+use crate::vfs::{Lock, Open, Vfs, sync_name_of_root, write_full};
 
 const LOCK: &str = "lock";
 /// A pause of the machine beyond this is no pause: the clock is not believed.
@@ -42,6 +42,7 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         seq: first.header.seq - 1,
         chain: first.header.chain,
         segment: first.header.number,
+        offset: BORDER,
         end: BORDER,
         time: first.header.time,
         ..Position::default()
@@ -100,6 +101,7 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     if position.segment != last.header.number {
         // Only a last segment without any group leaves the position in the one before.
         position.segment = last.header.number;
+        position.offset = BORDER;
         position.end = BORDER;
     }
     world.write().position = position;
@@ -198,5 +200,7 @@ fn begin(options: &Options, found: &Found) -> Result<(), OpenError> {
         vfs.rename(&path, &main_path(1))?;
         vfs.sync_dir(DIR)
     };
-    make().map_err(at("beginning a new log"))
+    make().map_err(at("beginning a new log"))?;
+    // The data directory's own name, too.
+    vfs.real_path().map_or(Ok(()), sync_name_of_root).map_err(at("the data directory"))
 }

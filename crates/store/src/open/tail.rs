@@ -45,7 +45,7 @@ pub(crate) fn make_durable(vfs: &dyn Vfs, main: &Main, position: &Position) -> R
             write_full(&*main.file, &octets, position.offset).map_err(at(&path))?;
         }
     }
-    main.file.sync_all().map_err(at(&path))?;
+    main.file.sync_data().map_err(at(&path))?;
     vfs.sync_dir(DIR).map_err(at(DIR))
 }
 

@@ -141,6 +141,12 @@ pub trait File: Debug + Send + Sync {
     /// The length in octets.
     fn len(&self) -> io::Result<u64>;
 
+    /// Where, at or behind an offset, there may be anything but zeros; `None` if there is nothing but zeros to the end.
+    /// A file system that knows its holes spares us reading them.
+    fn data_after(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok((offset < self.len()?).then_some(offset))
+    }
+
     /// Whether it has no octets.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -3,7 +3,7 @@
 //! Files are made 0600 and directories 0700: mail is nobody else's business.
 
 use super::{File, Lock, Open, Space, Vfs};
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 use std::fs;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -159,6 +159,16 @@ impl File for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn data_after(&self, offset: u64) -> io::Result<Option<u64>> {
+        // Preallocated and never written counts as a hole. The file's position moves, which nobody uses.
+        match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
+            Ok(at) => Ok(Some(at.max(offset))),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            // A file system that does not know.
+            Err(_) => Ok((offset < self.len()?).then_some(offset)),
+        }
+    }
+
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
@@ -194,6 +204,12 @@ mod tests {
         assert_eq!(vfs.open("log/a", Open::CreateNew).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         a.preallocate(10_000).unwrap();
         a.preallocate(100).unwrap();
+        // Whatever the file system knows of holes, nothing that was written is passed over.
+        write_full(&*a, b"x", 5_000).unwrap();
+        assert!(a.data_after(0).unwrap().is_some_and(|at| at <= 5_000));
+        assert_eq!(a.data_after(5_000).unwrap(), Some(5_000));
+        assert_eq!(a.data_after(10_000).unwrap(), None);
+        write_full(&*a, b"\0", 5_000).unwrap();
         assert_eq!(a.len().unwrap(), 10_000);
         let written =
             a.write_at(&[IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")], 5_000).unwrap();
