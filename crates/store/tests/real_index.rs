@@ -1,5 +1,6 @@
 //! The real index, ruined in every way that disks and people know: the store opens, says what it did, and shows the same
 //! UIDs, flags, UIDVALIDITY and octets as before.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 #[path = "simulation/world.rs"]
 #[expect(dead_code, reason = "the simulation uses the rest")]
@@ -231,7 +232,8 @@ fn an_index_in_order_is_used() {
 #[test]
 fn an_index_whose_files_are_gone_is_built_anew() {
     let base = base();
-    let cases: [(&str, fn(&Path)); 6] = [
+    type Ruin = fn(&Path);
+    let cases: [(&str, Ruin); 6] = [
         ("index/ removed", |dir| fs::remove_dir_all(dir.join("index")).unwrap()),
         ("index/STATE removed", |dir| fs::remove_file(dir.join("index/STATE")).unwrap()),
         ("index/STATE emptied", |dir| fs::write(dir.join("index/STATE"), b"").unwrap()),

@@ -1,5 +1,6 @@
 //! The store with its threads, several writers, and segments that fill all the time, on the simulated disk: what was
 //! acknowledged when the power goes is there afterwards. Not replayable as the simulation is; made for races.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};

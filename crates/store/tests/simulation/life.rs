@@ -168,7 +168,10 @@ impl Life {
             if self.world.domains.is_empty() {
                 self.found()?;
             }
-            self.go_on()?;
+            // Sometimes it dies again before anything was done: what was found must be found again.
+            if self.rng.chance(85) {
+                self.go_on()?;
+            }
             self.die()?;
         }
         for _ in 0..20 {

@@ -210,10 +210,10 @@ impl World {
         Ok(expected)
     }
 
-    fn one<'a>(
+    fn one(
         &mut self,
         intent: &Intent,
-        bodies: &mut dyn Iterator<Item = &'a Arc<Vec<u8>>>,
+        bodies: &mut dyn Iterator<Item = &Arc<Vec<u8>>>,
         at: Option<u64>,
     ) -> Result<Expect, Refused> {
         match intent {
