@@ -101,6 +101,8 @@ pub fn config(directory: &Path, base: u16) -> Config {
         },
         ..Config::default()
     };
+    // Whose hash is ready first is the first account: that must not decide.
+    config.postmaster = Some(format!("{}@{DOMAIN}", ACCOUNTS[0]));
     config.tls.names = vec!["localhost".into(), "127.0.0.1".into()];
     config.tls.optional_on_loopback = true;
     config

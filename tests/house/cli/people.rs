@@ -124,3 +124,35 @@ fn errors_are_json_for_scripts() {
     assert_eq!((done.code, &error["kind"]), (3, &"not-found".into()));
     assert!(error["error"].as_str().unwrap().contains("b.test") && error["advice"].is_string());
 }
+
+#[test]
+fn root_becomes_the_owner_of_the_data_before_it_writes() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: only root can become another user");
+    }
+    let host = Host::new();
+    let nobody = 65_534;
+    std::fs::create_dir(host.data()).unwrap();
+    chown(host.data(), Some(nobody), Some(nobody)).unwrap();
+    // The temporary directory is root's own: the owner of the data must be able to pass through it.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(host.directory.path(), open).unwrap();
+    let done = host.run(&["domain", "add", "b.test"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let mut open = vec![host.data()];
+    let mut files = 0;
+    while let Some(path) = open.pop() {
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid()), (nobody, nobody), "{}", path.display());
+        if found.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            assert_eq!(found.mode() & 0o077, 0, "{} is for its owner alone", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 0);
+    let serve = host.run(&["serve"]);
+    assert!(serve.code == 1 && serve.err.contains("belongs to another user"), "{} {}", serve.code, serve.err);
+}

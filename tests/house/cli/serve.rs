@@ -177,3 +177,44 @@ fn what_others_see_of_a_server_has_no_secrets() {
         "{seen}"
     );
 }
+
+#[test]
+fn what_a_killed_server_leaves_behind_is_in_nobodys_way() {
+    let host = Host::new();
+    host.run(&["domain", "add", "b.test"]);
+    let server = host.serve();
+    server.signal(Signal::KILL);
+    drop(server);
+    assert!(host.directory.path().join("run/c.sock").exists());
+    // The socket is dead: the command works on the data directory.
+    assert_eq!(host.run(&["domain", "add", "c.test"]).code, 0);
+    let server = host.serve();
+    let domains = host.run(&["domain", "list", "--json"]).json();
+    assert_eq!(domains.as_array().unwrap().len(), 2);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_connections() {
+    let host = Host::new();
+    host.run(&["domain", "add", "b.test"]);
+    host.run(&["account", "add", "anna@b.test"]);
+    let mut server = host.serve();
+    let line = server.page.lines().find(|line| line.trim_start().starts_with("smtp ")).unwrap();
+    let mut stream = TcpStream::connect(line.split_whitespace().last().unwrap()).unwrap();
+    stream.write_all(b"EHLO x.test\r\nMAIL FROM:<>\r\nRCPT TO:<anna@b.test>\r\nDATA\r\n").unwrap();
+    let (mut said, mut octets) = (String::new(), [0; 1024]);
+    while !said.contains("\r\n354 ") {
+        let n = stream.read(&mut octets).unwrap();
+        assert!(n > 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&octets[..n]));
+    }
+    // In the midst of a message it would be given its 30 seconds.
+    server.signal(Signal::TERM);
+    while !server.log().contains("stopping") {
+        std::thread::yield_now();
+    }
+    server.signal(Signal::TERM);
+    assert!(server.child.wait().unwrap().success());
+    assert!(server.log().contains("asked a second time"), "{}", server.log());
+}
