@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use store::{Batch, Came, CommitError, Intent, Mode, OpenError, Store};
+use store::{Batch, Came, CommitError, Intent, Mode, OpenError, Outcome, Store};
 use wire::flag::{FlagNames, SystemFlag};
 
 fn segment(dir: &Path, number: u32) -> PathBuf {
@@ -131,6 +131,26 @@ fn rot_in_the_middle_is_kept_reported_and_costs_only_itself() {
     let (store, _) = rebuilt(dir.path());
     let view = store.view(mailbox).unwrap();
     assert_eq!(view.rows().map(|r| r.uid.get()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 9, 10]);
+}
+
+#[test]
+fn messages_of_a_mailbox_whose_making_is_lost_are_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let account = furnish(&store);
+    let create = Intent::CreateMailbox { account, path: "Work".into(), special_use: None, subscribe: true };
+    let Outcome::Created(work) = store.ask(create).unwrap() else { panic!() };
+    append(&store, work, 1);
+    append(&store, work, 2);
+    drop(store);
+    let starts = groups(dir.path(), 1);
+    overwrite(&segment(dir.path(), 1), starts[starts.len() - 3], &[0; 4096]);
+    let (store, opening) = rebuilt(dir.path());
+    assert_eq!((opening.rot.len(), opening.orphans), (1, 0));
+    let again = store.directory().mailbox_at(account, "Work").unwrap().id;
+    assert_eq!(again, work);
+    let rows: Vec<_> = store.view(work).unwrap().rows().collect();
+    assert_eq!(rows.iter().map(|r| read(&store, r)).collect::<Vec<_>>(), [served(1), served(2)]);
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub struct Opening {
     pub torn: Option<String>,
     /// Damage within the log.
     pub rot: Vec<Rot>,
+    /// Records about mailboxes that are not there: their making was lost to rot, and nothing says what they were.
+    pub orphans: u64,
     /// Adopted bodies whose files are missing.
     pub missing_bodies: Vec<String>,
 }

@@ -250,6 +250,7 @@ impl<'a> Replay<'a> {
     /// Does what records say; those that are damaged are passed over.
     fn records(&mut self, segment: u32, base: u64, records: &[u8], first: u64) -> Result<(), OpenError> {
         let mut draft = Draft::new(self.world);
+        draft.after_rot = !self.rot.is_empty() || self.after_rot;
         let mut commit = ModSeq(first);
         for (offset, header, octets) in record::walk(records) {
             let Some(meta) = header.meta(octets) else { continue };

@@ -71,6 +71,7 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     let mut replay = Replay::new(options, &world, &found, from, named);
     let end = if clean { Tail::Clean } else { replay.run()? };
     let (mut position, rot, groups) = (replay.position, std::mem::take(&mut replay.rot), replay.groups);
+    let orphans = replay.orphans;
 
     // From here on the disk is changed.
     let torn = match &end {
@@ -136,7 +137,7 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
             .roll(0, now)
             .map_err(|e| OpenError::Io { what: "a new segment".into(), error: e.into_inner() })?;
     }
-    Ok((shared, writer, Opening { came, groups, rows, torn, rot, missing_bodies }))
+    Ok((shared, writer, Opening { came, groups, rows, torn, rot, orphans, missing_bodies }))
 }
 
 fn lock(options: &Options) -> Result<Box<dyn Lock>, OpenError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::ids::ModSeq;
+use wire::ids::{ModSeq, UidValidity};
 
 use super::block::Row;
 use super::directory::{Account, Directory, MailboxInfo, Target};
@@ -20,8 +20,12 @@ impl Draft<'_> {
     pub(crate) fn apply(&mut self, record: &Record, commit: ModSeq, at: Location) -> Result<(), IndexError> {
         match record {
             Record::Commit { .. } => {}
-            Record::Delivery(d) => self.place(d.mailbox, &[d.row(at, commit)], commit)?,
-            Record::Placed { mailbox, rows, .. } => {
+            Record::Delivery(d) => {
+                self.mend(d.mailbox, d.account, &d.path, commit)?;
+                self.place(d.mailbox, &[d.row(at, commit)], commit)?;
+            }
+            Record::Placed { account, mailbox, path, rows } => {
+                self.mend(*mailbox, *account, path, commit)?;
                 let rows: Vec<Row> = rows.iter().map(|row| Row { modseq: commit, ..*row }).collect();
                 self.place(*mailbox, &rows, commit)?;
             }
@@ -52,6 +56,29 @@ impl Draft<'_> {
             Record::Side { number, octets } => self.add_side(*number, *octets),
             other => self.apply_directory(other, commit),
         }
+        Ok(())
+    }
+
+    /// Messages arrive in a mailbox whose making was lost to rot: it is made again, under a name that is free. Never at
+    /// a commit, which checks that the mailbox is there.
+    fn mend(
+        &mut self,
+        id: MailboxId,
+        account: AccountId,
+        path: &str,
+        commit: ModSeq,
+    ) -> Result<(), IndexError> {
+        if !self.after_rot || self.directory().account(account).is_none() || self.mailbox(id)?.is_some() {
+            return Ok(());
+        }
+        let taken = |path: &str| self.directory().mailbox_at(account, path).is_some();
+        let mut path = path.to_owned();
+        while taken(&path) {
+            path.push_str(" (recovered)");
+        }
+        let next = self.counters().uid_validity.saturating_add(1);
+        let Some(uid_validity) = UidValidity::new(next) else { return Ok(()) };
+        self.apply_directory(&Record::Mailbox { id, account, path, uid_validity, special_use: None }, commit);
         Ok(())
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Draft<'w> {
     counters: Counters,
     group: Changed,
     batch: Changed,
+    /// Part of the log was lost before: what a record needs may be missing.
+    pub(crate) after_rot: bool,
     /// Records about things that are not there: only a damaged log has them.
     pub(crate) orphans: u64,
 }
@@ -28,7 +30,15 @@ impl<'w> Draft<'w> {
             let published = world.read();
             (published.directory.clone(), published.counters)
         };
-        Draft { world, directory, counters, group: Changed::default(), batch: Changed::default(), orphans: 0 }
+        Draft {
+            world,
+            directory,
+            counters,
+            group: Changed::default(),
+            batch: Changed::default(),
+            after_rot: false,
+            orphans: 0,
+        }
     }
 
     /// The batch at hand is part of the group.
