@@ -55,8 +55,9 @@ impl SmtpDesk {
                 None => out_of_order(),
             },
             Question::DataAborted(why) => {
-                self.transaction = None;
-                tracing::info!(?why, "refused");
+                if let Some(t) = self.transaction.take() {
+                    tracing::info!(from = %t.mail.path, ?why, "refused");
+                }
                 Answer::Accepted
             }
             Question::Reset | Question::Quit => {
@@ -91,13 +92,18 @@ impl SmtpDesk {
         if let (Some(session), ReversePath::Path(address)) = (&self.session, &mail.path)
             && flow::owner(&self.house.store.directory(), &address.canonical()) != Some(session.account())
         {
-            return Answer::Reply(reply_for(&flow::Error::NotYours(address.to_string()), self.role));
+            return self.refuse_sender(&mail, &flow::Error::NotYours(address.to_string()));
         }
         if self.house.is_full() {
-            return Answer::Reply(reply_for(&flow::Error::Full, self.role));
+            return self.refuse_sender(&mail, &flow::Error::Full);
         }
         self.transaction = Some(Transaction { mail, recipients: Vec::new(), intake: None });
         Answer::Accepted
+    }
+
+    fn refuse_sender(&self, mail: &Mail, e: &flow::Error) -> Answer {
+        tracing::info!(from = %mail.path, why = %e, "refused");
+        Answer::Reply(reply_for(e, self.role))
     }
 
     fn rcpt(&mut self, path: ForwardPath) -> Answer {
@@ -119,6 +125,11 @@ impl SmtpDesk {
     async fn take(&mut self, transaction: Transaction) -> Answer {
         let Transaction { mail, recipients, intake } = transaction;
         let Some(intake) = intake else { return out_of_order() };
+        // The password was changed, or the account removed, while the message came.
+        if self.kicked() {
+            tracing::info!(from = %mail.path, why = "the session has ended", "refused");
+            return Answer::Reply(Reply::new(Code::UNAVAILABLE, Enhanced(7, 0), "log in again"));
+        }
         let origin = Origin {
             peer: self.peer,
             helo: mail.hello.name,

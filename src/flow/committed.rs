@@ -31,8 +31,8 @@ impl Routed {
         let size = received.body.len();
         let replaces = if header.is_some() { received.header.len() } else { 0 };
         let replaces = u32::try_from(replaces).map_err(|_| Error::HeaderTooLong)?;
-        // A header made anew (or trace alone) needs its empty line when the message begins with its body.
-        let bare = received.header.is_bare();
+        // Trace alone needs an empty line when the message begins with its body; an edited header has it.
+        let bare = header.is_none() && received.header.is_bare();
         let common = received_field(&received, &house.hostname, &now);
 
         let mut batch = Batch::new();

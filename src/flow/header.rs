@@ -145,9 +145,11 @@ impl Header {
     }
 
     /// The header with every `Bcc:` left out and `added` (whole fields) put at its end; `None` when nothing changes.
+    /// Where the empty line behind it is missing it is put there: what follows was judged as body, and must not be
+    /// read as header fields by a program that is less strict.
     #[must_use]
     pub fn edited(&self, added: &str) -> Option<Vec<u8>> {
-        if added.is_empty() && self.count("Bcc") == 0 {
+        if added.is_empty() && self.count("Bcc") == 0 && self.separated {
             return None;
         }
         let mut out = Vec::with_capacity(self.len + added.len());
@@ -160,6 +162,9 @@ impl Header {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(added.as_bytes());
+        if !self.separated {
+            out.extend_from_slice(b"\r\n");
+        }
         Some(out)
     }
 }
@@ -199,9 +204,13 @@ mod tests {
         assert!(h.is_empty() && h.is_bare());
         let h = header(b"Subject: x\r\n", 4);
         assert_eq!((h.len(), h.count("Subject")), (12, 1));
-        assert!(h.edited("").is_none(), "nothing to change, nothing copied");
+        assert_eq!(h.edited("").unwrap(), b"Subject: x\r\n\r\n");
+        let whole = header(b"Subject: x\r\n\r\n", 4);
+        assert!(whole.edited("").is_none(), "nothing to change, nothing copied");
         // A body straight behind the fields: only the fields are header.
-        assert_eq!(header(b"Subject: x\r\nno colon here\r\n\r\n", 5).len(), 12);
+        let h = header(b"Subject: x\r\nno colon here\r\nFrom: b@x.test\r\n\r\n", 5);
+        assert_eq!((h.len(), h.count("From")), (12, 0));
+        assert_eq!(h.edited("Date: now\r\n").unwrap(), b"Subject: x\r\nDate: now\r\n\r\n");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The second stage: whether a message may travel on, and what a submitted one still lacks.
 //!
-//! From elsewhere: loops are cut (RFC 5321 s.6.3). From our own clients: the author must be the sender (RFC 6409
+//! From elsewhere: loops are cut (RFC 5321 s.6.3). From our own clients: the authors must be the sender (RFC 6409
 //! s.6.1), Date and Message-ID are added where missing (s.8.2, s.8.3), Bcc is taken out.
 
 use wire::addr::Address;
@@ -38,10 +38,10 @@ pub fn judge(received: Received, house: &House) -> Result<Judged, Error> {
         let canonical = Address::parse(address.as_bytes()).ok()?.canonical();
         super::routed::owner(&directory, &canonical).filter(|&owner| owner == account)
     };
-    // RFC 5322 s.3.6.2: with several authors, the Sender is the one who sends.
+    // Each of them: programs show the authors whatever stands in Sender (RFC 5322 s.3.6.2), so a Sender of one's own
+    // lends nobody else's name.
     let senders = received.header.addresses("Sender");
-    let answerable = if authors.len() > 1 && !senders.is_empty() { &senders } else { &authors };
-    if let Some(foreign) = answerable.iter().find(|a| owned(a).is_none()) {
+    if let Some(foreign) = authors.iter().chain(&senders).find(|a| owned(a).is_none()) {
         return Err(Error::NotYours(foreign.clone()));
     }
     let mut added = String::new();

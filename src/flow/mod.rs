@@ -9,6 +9,8 @@ pub mod header;
 pub mod judged;
 pub mod received;
 pub mod routed;
+#[cfg(test)]
+mod tests;
 
 pub use committed::Committed;
 pub use judged::Judged;

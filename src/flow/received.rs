@@ -107,7 +107,8 @@ impl MessageRef {
         let _ = aws_lc_rs::rand::fill(&mut chance);
         let wall = clock::wall();
         let chance = chance.iter().fold(0u64, |n, &b| n << 8 | u64::from(b));
-        MessageRef(format!("{:x}{:05x}.{chance:010x}", wall.seconds, wall.nanos / 1_000))
+        // An atom (RFC 5322 s.3.2.3), as the ID clause of a trace header wants it (RFC 5321 s.4.4): no dots.
+        MessageRef(format!("{:x}{:05x}-{chance:010x}", wall.seconds, wall.nanos / 1_000))
     }
 }
 

@@ -3,13 +3,12 @@
 //! RFC 5321 s.4.5.1 and RFC 2142 (postmaster and abuse are always somebody), RFC 5233 (`user+detail@` is `user@`).
 //! The same function answers at RCPT and at the end of the data, so that nothing taken there bounces later.
 
+use std::collections::HashSet;
+
 use store::{AccountId, Directory, MailboxId, Target};
 use wire::addr::{Address, ForwardPath};
 
 use super::{Error, House, Judged};
-
-/// How often an alias may lead to another: deeper is taken to be a circle.
-const ALIAS_DEPTH: usize = 10;
 
 /// A message with the mailboxes it goes to.
 #[derive(Debug)]
@@ -48,8 +47,7 @@ pub fn route(
     if !directory.has_domain(domain) {
         return Err(Error::NotLocal);
     }
-    let mut accounts = Vec::new();
-    expand(directory, &address.canonical(), ALIAS_DEPTH, &mut accounts);
+    let mut accounts = expand(directory, &address.canonical());
     if accounts.is_empty() {
         let local = address.local.as_str();
         if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
@@ -59,12 +57,13 @@ pub fn route(
     if accounts.is_empty() { Err(Error::NoSuchUser) } else { Ok(accounts) }
 }
 
-/// The account that an address belongs to, by itself or by its subaddress; aliases belong to nobody.
+/// The account that an address belongs to, by itself or by its subaddress. An alias whose mail all goes to one
+/// account is that account's; one that leads to several is nobody's.
 #[must_use]
 pub fn owner(directory: &Directory, canonical: &str) -> Option<AccountId> {
-    match look_up(directory, canonical)? {
-        Target::Account(account) => Some(*account),
-        Target::Alias(_) => None,
+    match expand(directory, canonical).as_slice() {
+        [account] => Some(*account),
+        _ => None,
     }
 }
 
@@ -77,16 +76,22 @@ fn look_up<'a>(directory: &'a Directory, canonical: &str) -> Option<&'a Target> 
     })
 }
 
-fn expand(directory: &Directory, canonical: &str, depth: usize, accounts: &mut Vec<AccountId>) {
-    match look_up(directory, canonical) {
-        Some(Target::Account(account)) if !accounts.contains(account) => accounts.push(*account),
-        Some(Target::Alias(to)) if depth > 0 => {
-            for address in to {
-                expand(directory, address, depth - 1, accounts);
+/// The accounts that an address leads to, each once, in the order in which aliases name them. Each alias is opened
+/// once, so that circles end, however wide they are.
+fn expand(directory: &Directory, canonical: &str) -> Vec<AccountId> {
+    let mut accounts = Vec::new();
+    let mut opened: HashSet<*const Target> = HashSet::new();
+    let mut left = vec![canonical];
+    while let Some(address) = left.pop() {
+        match look_up(directory, address) {
+            Some(Target::Account(account)) if !accounts.contains(account) => accounts.push(*account),
+            Some(alias @ Target::Alias(to)) if opened.insert(alias) => {
+                left.extend(to.iter().rev().map(String::as_str));
             }
+            _ => {}
         }
-        _ => {}
     }
+    accounts
 }
 
 /// Who answers for this host: the account that the configuration names, else the first.
