@@ -13,7 +13,7 @@ use crate::net::Out;
 
 impl ImapDesk {
     pub(super) async fn copy(&mut self, messages: &Messages, to: &MailboxName) -> Outcome {
-        let (from, uids, to) = self.from_to(messages, to)?;
+        let (from, uids, to) = self.carried(messages, to)?;
         if uids.is_empty() {
             return Ok(Ended::ok("Nothing to copy"));
         }
@@ -33,7 +33,7 @@ impl ImapDesk {
         out: &Out,
     ) -> Outcome {
         self.writable()?;
-        let (from, uids, to) = self.from_to(messages, to)?;
+        let (from, uids, to) = self.carried(messages, to)?;
         if uids.is_empty() {
             return Ok(Ended::ok("Nothing to move"));
         }
@@ -44,7 +44,7 @@ impl ImapDesk {
         Ok(Ended::ok("Moved"))
     }
 
-    fn from_to(&self, messages: &Messages, to: &MailboxName) -> Result<(MailboxId, Runs, MailboxId), Ended> {
+    fn carried(&self, messages: &Messages, to: &MailboxName) -> Result<(MailboxId, Runs, MailboxId), Ended> {
         let selected = self.selected()?;
         let uids = selected.uids(messages)?;
         let to = self.mailbox(to).map_err(|e| Ended { code: Some(Code::TryCreate), ..e })?.id;

@@ -75,16 +75,14 @@ enum Failed {
 
 impl ImapDesk {
     pub(super) async fn fetch(&mut self, messages: &Messages, items: &[FetchItem], out: &Out) -> Outcome {
-        let selected = self.selected()?;
-        let uids = selected.uids(messages)?;
+        let uids = self.selected()?.uids(messages)?;
         let needs = Needs::of(items);
-        let now = self.now()?;
-        selected.tell_keywords(&now, out);
+        let now = self.now_to_tell(out)?;
         if !needs.message && !needs.digest {
             self.fetch_rows(&uids, items, &now, out).await?;
             return Ok(Ended::ok("Fetched"));
         }
-        let told = selected.told().clone();
+        let told = self.selected()?.told().clone();
         let mut rows = Rows::new(&told, &now, &uids);
         let mut failed = None;
         loop {

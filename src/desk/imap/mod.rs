@@ -41,8 +41,8 @@ use selected::Selected;
 
 /// Octets of messages read from the store in one step.
 const STEP: u64 = 1 << 20;
-/// Octets put into the output before the client is waited for.
-const FULL: usize = 64 * 1024;
+/// Octets put into the output before the client is waited for: what [`Out::room`] waits at, or nobody would wait.
+const FULL: usize = crate::net::HIGH_WATER;
 
 /// The desk of one IMAP connection.
 pub struct ImapDesk {

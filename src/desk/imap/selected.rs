@@ -32,6 +32,8 @@ pub(super) struct Selected {
     flags_told: ModSeq,
     /// Commits of the command at work, whose flags the client knows or does not want to hear (.SILENT).
     own: Vec<ModSeq>,
+    /// How many keywords the client knows.
+    keywords_told: usize,
     watch: Watch,
 }
 
@@ -42,8 +44,8 @@ impl Selected {
         if let Some((from, to)) = recents.of(&told, !read_only) {
             recent.add(from, to);
         }
-        let flags_told = told.highest_modseq();
-        Selected { told, read_only, recent, flags_told, own: Vec::new(), watch }
+        let (flags_told, keywords_told) = (told.highest_modseq(), told.keywords().len());
+        Selected { told, read_only, recent, flags_told, own: Vec::new(), keywords_told, watch }
     }
 
     pub(super) fn id(&self) -> MailboxId {
@@ -204,8 +206,9 @@ impl Selected {
     }
 
     /// Tells that the mailbox has keywords that the client does not know (RFC 3501 s.7.2.6).
-    pub(super) fn tell_keywords(&self, now: &View, out: &Out) {
-        if now.keywords().len() > self.told.keywords().len() {
+    pub(super) fn tell_keywords(&mut self, now: &View, out: &Out) {
+        if now.keywords().len() > self.keywords_told {
+            self.keywords_told = now.keywords().len();
             out.with(|buf| flags(now, self.read_only, buf));
         }
     }
@@ -276,5 +279,14 @@ impl super::ImapDesk {
     /// The selected mailbox as it is now.
     pub(super) fn now(&self) -> Result<View, Ended> {
         self.selected()?.now(&self.store).map_err(|e| error::read(&e))
+    }
+
+    /// The same, its flags about to be told.
+    pub(super) fn now_to_tell(&mut self, out: &Out) -> Result<View, Ended> {
+        let now = self.now()?;
+        if let Some(selected) = &mut self.selected {
+            selected.tell_keywords(&now, out);
+        }
+        Ok(now)
     }
 }

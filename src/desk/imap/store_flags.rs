@@ -35,12 +35,11 @@ impl ImapDesk {
         if let Some(selected) = &mut self.selected {
             selected.did(committed.at);
         }
-        let now = self.now()?;
+        let now = if silent { self.now()? } else { self.now_to_tell(out)? };
         let selected = self.selected()?;
         // RFC 2180 s.4.2: those that are gone get no answer; the client hears that there is something to poll for.
         let gone = !messages.by_uid() && !selected.all_there(&uids, &now);
         if !silent {
-            selected.tell_keywords(&now, out);
             for told in selected.told().rows_in(&uids) {
                 let (Some(row), Some(seq)) = (now.row(told.uid), selected.seq(&told)) else { continue };
                 let recent = selected.is_recent(&row);

@@ -8,6 +8,7 @@ use store::{Batch, FlagChange, Intent, Options, RealVfs, Store, Tuning, UnixTime
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use wire::flag::FlagNames;
 use wire::imap::session::{Capabilities, Config, Session};
 use wire::machine::Peer;
 use wire::secret::Secret;
@@ -54,7 +55,7 @@ impl House {
             progress: Arc::new(|_| {}),
             condemned: Arc::new(|why: &str| panic!("the index failed: {why}")),
             boot_id: None,
-            tuning: Tuning { segment: 1 << 20, ..Tuning::default() },
+            tuning: Tuning { ..Tuning::default() },
             threads: true,
         };
         let recents = Recents::new();
@@ -77,6 +78,22 @@ impl House {
     pub(super) async fn change_password(&self) {
         let password = "$argon2id$other".to_owned();
         self.store.commit(Batch::of(Intent::SetPassword { account: self.account, password })).await.unwrap();
+    }
+
+    /// Puts so many small messages into INBOX.
+    pub(super) async fn fill(&self, messages: usize) {
+        let mailbox = self.store.directory().mailbox_at(self.account, "INBOX").unwrap().id;
+        let mut left = messages;
+        while left > 0 {
+            let mut batch = Batch::new();
+            for _ in 0..left.min(500) {
+                let body = batch.body(format!("Subject: {left}\r\n\r\n").into_bytes());
+                let (prefix, flags) = (store::Prefix::default(), FlagNames::default());
+                batch.push(Intent::Append { mailbox, body, prefix, flags, date: None });
+            }
+            self.store.commit(batch).await.unwrap();
+            left -= left.min(500);
+        }
     }
 
     /// Marks a message behind the sessions' backs.

@@ -100,3 +100,16 @@ async fn numbers_are_those_told() {
     c.hears("SEARCH 2:3", "* SEARCH 2 3\n. OK Searched").await;
     c.hears("UID SEARCH 2:3", "* SEARCH 3 4\n. OK Searched").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_longer_than_the_output_may_be() {
+    let house = House::new().await;
+    house.fill(30_000).await;
+    let mut c = house.in_inbox().await;
+    let answer = c.run("UID SEARCH ALL").await;
+    assert!(answer.len() > crate::net::HIGH_WATER, "long enough to have to wait: {}", answer.len());
+    assert!(answer.ends_with(" 29999 30000\n. OK Searched"));
+    let answer = c.run("UID FETCH 1:* (FLAGS)").await;
+    assert!(answer.ends_with("* 30000 FETCH (UID 30000 FLAGS (\\Recent))\n. OK Fetched"));
+    assert_eq!(answer.lines().count(), 30_001);
+}

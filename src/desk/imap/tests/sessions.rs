@@ -27,8 +27,9 @@ async fn numbers_stay_until_expunge_is_told() {
     b.hears("FETCH 4 UID", "* 4 FETCH (UID 4)\n. OK Fetched").await;
     b.hears("SEARCH SUBJECT 3", "* SEARCH 3\n. OK Searched").await;
     b.hears("STORE 1:3 +FLAGS (\\Seen)", "* 1 FETCH (FLAGS (\\Seen))\n. OK [EXPUNGEISSUED] Stored").await;
-    b.hears("COPY 2:4 Archive", ". NO [EXPUNGEISSUED] ~").await;
     b.hears("FETCH 5 UID", ". BAD ~").await;
+    b.hears("COPY 2:4 Archive", "* 3 EXPUNGE\n* 2 EXPUNGE\n* 3 EXISTS\n* 0 RECENT\n. NO [EXPUNGEISSUED] ~")
+        .await;
     b.hears("NOOP", ". OK ~").await;
     b.hears("FETCH 1:* (UID)", "* 1 FETCH (UID 1)\n* 2 FETCH (UID 4)\n* 3 FETCH (UID 5)\n. OK Fetched").await;
 }
