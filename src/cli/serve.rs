@@ -21,7 +21,7 @@ pub(super) fn serve(config: Config, from: &Source) -> Result<ExitCode, Failure> 
     not_as_another(&config.data_dir)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
-        let server = match run::Server::open(config.clone(), condemned(true)).await {
+        let server = match run::Server::open(config.clone(), run::Hangup::Reloads, condemned(true)).await {
             Err(run::Error::Interrupted) => return Ok(ExitCode::SUCCESS),
             server => server?,
         };
@@ -160,8 +160,7 @@ fn restart() {
     use std::os::unix::process::CommandExt;
     const LAST: &str = "PENFOLD_RESTARTED";
     let now = crate::clock::wall().seconds;
-    let last = std::env::var(LAST).ok().and_then(|at| at.parse::<i64>().ok());
-    if last.is_some_and(|at| (at..at.saturating_add(60)).contains(&now)) {
+    if too_soon(std::env::var(LAST).ok().as_deref(), now) {
         return tracing::error!("it did so less than a minute ago: not again");
     }
     let Ok(program) = std::env::current_exe() else { return };
@@ -172,9 +171,29 @@ fn restart() {
     tracing::error!(%error, "starting again failed");
 }
 
+/// Whether the last new start, in seconds since 1970 as the environment has it, was less than a minute ago.
+fn too_soon(last: Option<&str>, now: i64) -> bool {
+    let last = last.and_then(|at| at.parse::<i64>().ok());
+    last.is_some_and(|at| (at..at.saturating_add(60)).contains(&now))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_starts_again_by_itself_once_a_minute_at_most() {
+        for (last, now, soon) in [
+            (None, 1_000, false),
+            (Some("1000"), 1_000, true),
+            (Some("1000"), 1_059, true),
+            (Some("1000"), 1_060, false),
+            (Some("2000"), 1_000, false), // The clock was set back: what stands there says nothing.
+            (Some("yesterday"), 1_000, false),
+        ] {
+            assert_eq!(too_soon(last, now), soon, "{last:?} {now}");
+        }
+    }
 
     #[test]
     fn a_new_machine_is_told_what_is_missing_step_by_step() {

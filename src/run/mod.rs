@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 pub use local::in_process;
 pub use server::{Listener, Protocol, Running, Server};
+pub use signals::Hangup;
 
 use crate::admin::{self, Kind, control};
 use crate::net;

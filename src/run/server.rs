@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use store::Store;
 use tokio::task::JoinSet;
 
-use super::signals::{Asked, Signals};
+use super::signals::{Asked, Hangup, Signals};
 use super::{Error, limits, storage};
 use crate::admin::control::Control;
 use crate::admin::{Admin, CertificateStatus, Facts, ListenerStatus, ServerStatus};
@@ -134,10 +134,14 @@ impl Server {
     ///
     /// # Errors
     /// When any of them is not to be had.
-    pub async fn open(config: Config, condemned: storage::Condemned) -> Result<Server, Error> {
+    pub async fn open(
+        config: Config,
+        hangup: Hangup,
+        condemned: storage::Condemned,
+    ) -> Result<Server, Error> {
         let config = Arc::new(config);
         let io = |what: &str, why| Error::Io { what: what.into(), why };
-        let mut signals = Signals::listen().map_err(|why| io("signals cannot be listened to", why))?;
+        let mut signals = Signals::listen(hangup).map_err(|why| io("signals cannot be listened to", why))?;
         limits::raise_open_files(config.limits.connections);
         let bound = bind_all(&config)?;
 

@@ -1,4 +1,5 @@
-//! Signals: SIGTERM and SIGINT end the server, politely the first time; SIGHUP has the certificate read again.
+//! Signals: SIGTERM and SIGINT end the server, politely the first time; SIGHUP has the certificate read again,
+//! or ends what ran on a terminal.
 
 use std::io;
 
@@ -19,15 +20,26 @@ pub(super) struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    hangup: Hangup,
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// A service: the certificate is to be read again.
+    Reloads,
+    /// A program on somebody's terminal: that is gone.
+    Ends,
 }
 
 impl Signals {
     /// From now on these signals no longer kill the process.
-    pub(super) fn listen() -> io::Result<Signals> {
+    pub(super) fn listen(hangup: Hangup) -> io::Result<Signals> {
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            hangup,
         })
     }
 
@@ -36,7 +48,10 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => Asked::Stop,
             _ = self.int.recv() => Asked::Stop,
-            _ = self.hup.recv() => Asked::Reload,
+            _ = self.hup.recv() => match self.hangup {
+                Hangup::Reloads => Asked::Reload,
+                Hangup::Ends => Asked::Stop,
+            },
         }
     }
 

@@ -41,7 +41,7 @@ fn the_ready_line_has_everything_a_script_needs() {
 
 #[test]
 fn a_fresh_directory_goes_however_it_is_asked_to_end() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut demo = demo(&["--json"]);
         let ready: serde_json::Value = serde_json::from_str(&demo.page).unwrap();
         let data = std::path::PathBuf::from(ready["data"].as_str().unwrap());
