@@ -106,7 +106,9 @@ fn port(listeners: &[Listener], protocol: Protocol) -> u16 {
 }
 
 fn page(ready: &Ready, certificate: &CertificateStatus, fresh: bool) -> String {
-    let Ready { ports, data, .. } = ready;
+    let ports = &ready.ports;
+    let data = &ready.data;
+    let look = quoted(&format!("{data}/config.toml"));
     let accounts = print::table(
         &["  account", "password"],
         ready.accounts.iter().map(|a| vec![format!("  {}", a.address), a.password.reveal().to_owned()]),
@@ -131,11 +133,12 @@ fn page(ready: &Ready, certificate: &CertificateStatus, fresh: bool) -> String {
     format!(
         "Penfold demo: a whole mail server that only this computer can reach.\n\n\
          {accounts}\n\
-         For Thunderbird: server name 127.0.0.1, user name the whole address, \"normal password\".\n\n\
+         For Thunderbird: server 127.0.0.1, user name the whole address, normal password.\n\n\
          {settings}\n\
          It will ask about the certificate once. It should be this one (SHA-256):\n  {}\n  in {file}\n\n\
          Send a message, and read it:\n  {}\n  {}\n\n\
-         Data is in {data} and {stays}. Look inside: penfold --config {data}/config.toml status\n\
+         Data is in {data} and {stays}.\n\
+         Look inside: penfold status --config {look}\n\
          Ctrl-C ends the demo.\n",
         certificate.fingerprint,
         send_line(ready),
@@ -146,13 +149,12 @@ fn page(ready: &Ready, certificate: &CertificateStatus, fresh: bool) -> String {
 /// A command that sends alice a message, as another mail server would.
 fn send_line(ready: &Ready) -> String {
     format!(
-        "curl --crlf smtp://{host}:{port} --mail-from {from} --mail-rcpt {to} --upload-file {data}/{file}",
+        "curl --crlf smtp://{host}:{port} --mail-from {from} --mail-rcpt {to} --upload-file {file}",
         host = ready.host,
         port = ready.ports.smtp,
         from = demo::STRANGER,
         to = ready.accounts.first().map_or("", |a| a.address.as_str()),
-        data = ready.data,
-        file = demo::LETTER,
+        file = quoted(&format!("{}/{}", ready.data, demo::LETTER)),
     )
 }
 
@@ -166,6 +168,12 @@ fn read_line(ready: &Ready) -> String {
         host = ready.host,
         port = ready.ports.imap,
     )
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@,".contains(c);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -225,5 +233,12 @@ mod tests {
         for needle in ["1025", "1465", "1587", "1143", "1993", "1110", "1995", "AB:CD", "abc", "def"] {
             assert!(page.contains(needle), "{needle} is missing:\n{page}");
         }
+    }
+
+    #[test]
+    fn lines_to_paste_survive_odd_directories() {
+        assert_eq!(quoted("/tmp/penfold-demo-1/letter.eml"), "/tmp/penfold-demo-1/letter.eml");
+        assert_eq!(quoted("/tmp/my mail/x"), "'/tmp/my mail/x'");
+        assert_eq!(quoted("/tmp/it's"), r"'/tmp/it'\''s'");
     }
 }

@@ -23,7 +23,7 @@ pub use args::*;
 
 use crate::admin::Kind;
 use crate::config::{self, Config};
-use crate::run;
+use crate::{clock, run, tls};
 use ask::Asker;
 use print::Failure;
 
@@ -85,6 +85,16 @@ fn settings(path: Option<&Path>) -> Result<(Config, Source), Failure> {
 
 fn check(path: Option<&Path>, output: Output) -> Result<ExitCode, Failure> {
     let (config, from) = settings(path)?;
+    if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
+        let source = tls::Source::Files { certificate: certificate.clone(), key: key.clone() };
+        tls::Certificates::open(source, clock::wall().seconds).map_err(|error| {
+            Failure::new(
+                Kind::Configuration,
+                error.to_string(),
+                "mend the file, or name another in the configuration",
+            )
+        })?;
+    }
     let file = match from {
         Source::File(file) => Some(file),
         Source::Defaults => None,
@@ -134,6 +144,9 @@ impl From<config::Error> for Failure {
             }
             config::Error::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run this as root (sudo), or as the user that the server runs as"
+            }
+            config::Error::Read { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                "write it in UTF-8; `penfold config example > FILE` makes a new one"
             }
             config::Error::Read { .. } => "name a file with --config",
             config::Error::Wrong(_) => "mend it there; `penfold config example` explains every key",

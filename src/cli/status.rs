@@ -54,7 +54,7 @@ fn server_part(server: &ServerStatus) -> String {
         }),
     ));
     let certificate = &server.certificate;
-    let kind = if certificate.self_signed { "made by Penfold itself" } else { "from a file" };
+    let kind = if certificate.self_signed { "self-signed" } else { "signed by an authority" };
     let _ = writeln!(page);
     page.push_str(&print::table(
         &[],
@@ -160,7 +160,7 @@ Penfold 0.1.0 on mail.b.test: up 1 h 1 min, process 42
 PROTOCOL  ADDRESS   OPEN  SINCE START  REFUSED
 imaps     [::]:993     3        1,204        0
 
-Certificate  made by Penfold itself, for mail.b.test
+Certificate  self-signed, for mail.b.test
              ends 2027-11-24T00:00:00Z
              SHA-256 AB:CD
              /var/lib/penfold/tls/own.pem

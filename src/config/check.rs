@@ -22,6 +22,11 @@ impl Config {
             };
             Err(Error::Wrong(Box::new(wrong)))
         };
+        for (key, file) in [("data_dir", &self.data_dir), ("control", &self.control)] {
+            if file.as_os_str().is_empty() {
+                return wrong(key, "found \"\", expected a path".into());
+            }
+        }
         let base = path.parent().unwrap_or(Path::new("."));
         let files = [&mut self.tls.certificate, &mut self.tls.key];
         for file in [&mut self.data_dir, &mut self.control].into_iter().chain(files.into_iter().flatten()) {

@@ -72,8 +72,17 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
         toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            Error::Wrong(Box::new(Wrong::at(text, path, at, error.message().to_owned())))
+            Error::Wrong(Box::new(Wrong::at(text, path, at, in_plain_words(error.message()))))
         })
+    }
+}
+
+/// The reader's message, with a word for what it calls by its name in Rust.
+fn in_plain_words(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((found, "usize" | "u64" | "u32" | "u16")) => format!("{found}, expected a whole number"),
+        Some((found, "a string")) => format!("{found}, expected text in quotes"),
+        _ => message.to_owned(),
     }
 }
 
@@ -153,6 +162,12 @@ mod tests {
                 &["line 2, column 8", "\"0.0.0.0\"", "an address with its port"],
             ),
             ("[limits]\nconnections = -1", &["line 2, column 15", "-1", "integer"]),
+            (
+                "[limits]\nconnections = \"many\"",
+                &["line 2, column 15", "\"many\"", "expected a whole number"],
+            ),
+            ("hostname = 5", &["line 1, column 12", "`5`", "expected text in quotes"]),
+            ("hostname = \"a.example\"\ndata_dir = \"\"", &["line 2, column 12", "data_dir", "found \"\""]),
             ("[log]\nlevel = \"loud\"", &["line 2, column 9", "`loud`", "`info`"]),
             ("data_dir = ", &["line 1", "expected"]),
             ("[limit]\n", &["line 1", "`limit`", "`limits`"]),

@@ -42,6 +42,9 @@ impl Place {
     pub fn make(named: Option<&Path>) -> Result<Place, Error> {
         let failed = |path: &Path, why| Error::Io { what: format!("the directory {}", path.display()), why };
         if let Some(path) = named {
+            if path.exists() && !path.is_dir() {
+                return Err(failed(path, io::ErrorKind::NotADirectory.into()));
+            }
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|why| failed(path, why))?;
             let path = path.canonicalize().map_err(|why| failed(path, why))?;
             return Ok(Place { path, fresh: false });

@@ -119,6 +119,19 @@ fn config_check_tells_what_would_be_used() {
 }
 
 #[test]
+fn config_check_reads_the_certificate() {
+    let host = Host::new();
+    let path = |name: &str| host.directory.path().join(name);
+    for name in ["c.pem", "k.pem"] {
+        std::fs::write(path(name), "not a certificate").unwrap();
+    }
+    host.configure("hostname = \"mail.b.test\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n");
+    let done = host.run(&["config", "check"]);
+    assert_eq!(done.code, 6, "{}", done.out);
+    assert!(done.err.contains("c.pem") && done.err.contains("BEGIN CERTIFICATE"), "{}", done.err);
+}
+
+#[test]
 fn the_example_that_is_printed_is_in_order() {
     let host = Host::new();
     let example = run(&["config", "example"]).out;
