@@ -86,7 +86,7 @@ fn fetchmail_fetches_by_pop3_and_imap() {
                 got.display()
             ),
         );
-        let mut fetch = || {
+        let fetch = || {
             let mut c = Command::new("fetchmail");
             c.args(["--nodetach", "-d", "0", "--idfile"]).arg(dir.path().join("ids")).arg("-f").arg(&rc);
             run(c.env("FETCHMAILHOME", dir.path()).env("HOME", dir.path()))
