@@ -7,7 +7,6 @@
 pub mod code;
 pub mod command;
 pub mod date;
-pub mod digest;
 pub mod fetch;
 mod frame;
 pub mod list;

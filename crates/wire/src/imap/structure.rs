@@ -1,6 +1,6 @@
 //! ENVELOPE and BODYSTRUCTURE as values, and how they are told (RFC 3501 s.7.4.2).
 //!
-//! The server's mime room makes them from a message; `digest` keeps them. Texts are header octets, unfolded,
+//! The server's mime room makes them from a message; the store keeps them in its digests. Texts are header octets, unfolded,
 //! encoded words left as they are.
 
 use super::response::{nstring, number, string};
