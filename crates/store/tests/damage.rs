@@ -230,3 +230,40 @@ fn a_full_disk_still_takes_flags() {
     flag(&store, mailbox, &[(1, 1)], &[SystemFlag::Seen], &[]);
     assert_eq!(store.head(mailbox).unwrap().unseen, 0);
 }
+
+#[test]
+fn a_clock_that_jumps_freezes_what_destroys() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    struct Set(AtomicI64);
+    impl store::Clock for Set {
+        fn wall(&self) -> store::UnixTime {
+            store::UnixTime { secs: self.0.load(Ordering::SeqCst), nanos: 0 }
+        }
+        fn monotonic(&self) -> std::time::Duration {
+            std::time::Duration::ZERO
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let start = 1_800_000_000;
+    let with = |secs: i64| {
+        let clock = Arc::new(Set(AtomicI64::new(secs)));
+        let theirs = clock.clone();
+        (open_with(dir.path(), move |o| o.clock = theirs).0, clock)
+    };
+    let (store, clock) = with(start);
+    let account = furnish(&store);
+    let mailbox = inbox(&store, account);
+    clock.0.fetch_add(3_000, Ordering::SeqCst);
+    append(&store, mailbox, 1);
+    assert!(!store.health().time_frozen);
+    clock.0.fetch_sub(9_000, Ordering::SeqCst);
+    append(&store, mailbox, 2);
+    assert!(store.health().time_frozen);
+    let dates: Vec<i64> = store.view(mailbox).unwrap().rows().map(|r| r.date.unix).collect();
+    assert_eq!(dates, [start + 3_000; 2], "the log's time never goes back");
+    drop(store);
+    for (later, frozen) in [(86_400, false), (40 * 86_400, true)] {
+        assert_eq!(with(start + later).0.health().time_frozen, frozen);
+    }
+}

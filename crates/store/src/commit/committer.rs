@@ -149,42 +149,37 @@ impl Committer {
         let outcomes: Result<Vec<Outcome>, Stop> =
             request.batch.intents.iter().map(|i| check.intent(i)).collect();
         let (records, delivered) = (check.records, std::mem::take(&mut check.delivered));
-        match outcomes {
-            Ok(outcomes) => {
-                let wanted = builder.total();
-                if wanted > self.writer.room() {
-                    builder.return_to(mark);
-                    draft.reject();
-                    if wanted > BATCH {
-                        return refused(
-                            request,
-                            CommitError::Refused(Refused::Limit("the batch is too large")),
-                        );
-                    }
-                    return Looked::Later(request, wanted);
-                }
-                draft.accept();
-                for body in &request.batch.bodies {
-                    if let Body::Side(side) = &body.body {
-                        side.adopt();
-                    }
-                }
-                let at = ModSeq(if records { commit } else { commit - 1 });
-                Looked::Done(Box::new(Done { request, result: Ok(Committed { at, outcomes }), delivered }))
-            }
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
             Err(stop) => {
                 builder.return_to(mark);
                 draft.reject();
-                let error = match stop {
-                    Stop::Refused(why) => CommitError::Refused(why),
+                return match stop {
+                    Stop::Refused(why) => refused(request, CommitError::Refused(why)),
                     Stop::Index(error) => {
                         shared.condemn(&error.to_string());
-                        CommitError::Broken
+                        refused(request, CommitError::Broken)
                     }
                 };
-                refused(request, error)
+            }
+        };
+        let wanted = builder.total();
+        if wanted > self.writer.room() {
+            builder.return_to(mark);
+            draft.reject();
+            if wanted > BATCH {
+                return refused(request, CommitError::Refused(Refused::Limit("the batch is too large")));
+            }
+            return Looked::Later(request, wanted);
+        }
+        draft.accept();
+        for body in &request.batch.bodies {
+            if let Body::Side(side) = &body.body {
+                side.adopt();
             }
         }
+        let at = ModSeq(if records { commit } else { commit - 1 });
+        Looked::Done(Box::new(Done { request, result: Ok(Committed { at, outcomes }), delivered }))
     }
 
     /// The next group needs a new segment; the request that does not fit waits for it, or is answered if there is none.

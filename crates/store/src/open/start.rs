@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::found::{Found, look};
+use super::found::{Found, Main, look};
 use super::index::{Usable, build, usable};
 use super::replay::{Replay, Tail};
-use super::{Came, OpenError, Opening, tail};
+use super::{Came, OpenError, Opening, Rot, tail};
 use crate::commit::writer::Writer;
 use crate::digest;
 use crate::group::BORDER;
+use crate::index::Index;
 use crate::options::{Options, Progress};
 use crate::segment::{self, DIR, Epoch, Files, Header, TMP, main_path};
 use crate::shared::{INDEX, Shared, at};
@@ -37,82 +38,16 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     let (Some(first), Some(last)) = (found.mains.first(), found.mains.last()) else {
         return Err(OpenError::Missing("the log that was just made".into()));
     };
-    let (store, epoch) = (last.header.store, last.header.epoch);
-    let start = Position {
-        seq: first.header.seq - 1,
-        chain: first.header.chain,
-        segment: first.header.number,
-        offset: BORDER,
-        end: BORDER,
-        time: first.header.time,
-        ..Position::default()
-    };
-
     // What was made ahead of need gives room back first: on a full disk, opening needs some.
     tail::clear(vfs)?;
-    let world = World::default();
-    let (index, clean, mut came, named) = match usable(options, store, &found) {
-        Ok(Usable { index, published, clean }) => {
-            let named = published.position.seq;
-            *world.write() = published;
-            world.set_index(index.clone());
-            let came = if clean { Came::Clean } else { Came::Resumed };
-            (Some(index), clean, came, named)
-        }
-        Err(no) => {
-            world.write().position = start;
-            (None, false, Came::Rebuilt { why: no.why }, no.named)
-        }
-    };
-    if new {
-        came = Came::New;
-    }
-    let from = world.read().position;
-    let mut replay = Replay::new(options, &world, &found, from, named);
-    let end = if clean { Tail::Clean } else { replay.run()? };
-    let (mut position, rot, groups) = (replay.position, std::mem::take(&mut replay.rot), replay.groups);
-    let orphans = replay.orphans;
-
-    // From here on the disk is changed.
-    let torn = match &end {
-        Tail::Torn { end } if options.tuning.sabotage.tail_not_cut() => {
-            position.end = *end;
-            None
-        }
-        Tail::Torn { end } => Some(tail::cut(vfs, last, &position, *end)?),
-        _ => None,
-    };
-    if !clean {
-        tail::make_durable(vfs, last, &position)?;
-        digest::forget_from(vfs, last.header.number).map_err(at(digest::DIR))?;
-    }
-    let mut missing_bodies = Vec::new();
-    {
-        let published = world.read();
-        for &number in published.sides.keys() {
-            if found.sides.binary_search(&number).is_err() {
-                missing_bodies.push(segment::side_path(number));
-            }
-        }
-        // What was lost to rot may have adopted any of them.
-        let keep_all = !rot.is_empty();
-        let unadopted = found.sides.iter().filter(|n| !keep_all && !published.sides.contains_key(n));
-        tail::tidy(vfs, unadopted.copied())?;
-    }
-    if position.segment != last.header.number {
-        // Only a last segment without any group leaves the position in the one before.
-        position.segment = last.header.number;
-        position.offset = BORDER;
-        position.end = BORDER;
-    }
-    world.write().position = position;
-    if index.is_none() {
-        let index = {
-            let published = world.read();
-            build(options, store, &published)?
-        };
-        world.set_index(index);
-        world.write().dirty = Default::default();
+    let mut known = learn(options, &found, first, last)?;
+    // From here on the log is changed on disk.
+    let (torn, missing_bodies) = settle(options, &found, last, &mut known)?;
+    let store = last.header.store;
+    if known.index.is_none() {
+        let index = build(options, store, &known.world.read())?;
+        known.world.set_index(index);
+        known.world.write().dirty = Default::default();
     }
 
     let files = Files::new(options.vfs.clone(), options.tuning.sabotage);
@@ -120,24 +55,117 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     for main in &found.mains {
         files.add_main(main.header.number, main.header.epoch.tag, None);
     }
-    files.add_main(last.header.number, epoch.tag, Some(last.file.clone()));
-    let rows = world.read().mailboxes.values().map(|m| u64::from(m.head.exists)).sum();
-    let (file, number) = (last.file.clone(), last.header.number);
+    let (file, number, position) = (last.file.clone(), last.header.number, known.position);
+    files.add_main(number, last.header.epoch.tag, Some(file.clone()));
+    let opening = Opening {
+        came: if new { Came::New } else { known.came },
+        groups: known.groups,
+        rows: known.world.read().mailboxes.values().map(|m| u64::from(m.head.exists)).sum(),
+        torn,
+        rot: known.rot,
+        orphans: known.orphans,
+        missing_bodies,
+    };
     let capacity = file.len().map_err(at(main_path(number)))?;
-    let shared = Arc::new(Shared::new(options, store, epoch, files, world, held));
+    let shared = Arc::new(Shared::new(options, store, last.header.epoch, files, known.world, held));
     shared.look_at_space();
     if position.seq > 0 && (options.clock.wall().secs - position.time.secs).abs() > LONG {
         shared.freeze();
     }
     let mut writer = Writer { shared: shared.clone(), file, segment: number, capacity, position };
-    if matches!(end, Tail::Rotten { .. }) {
+    if matches!(known.end, Tail::Rotten { .. }) {
         // Nothing is ever written behind rot in the same file.
         let now = shared.group_time(position.time);
-        writer
-            .roll(0, now)
-            .map_err(|e| OpenError::Io { what: "a new segment".into(), error: e.into_inner() })?;
+        let rolled = writer.roll(0, now);
+        rolled.map_err(|e| OpenError::Io { what: "a new segment".into(), error: e.into_inner() })?;
     }
-    Ok((shared, writer, Opening { came, groups, rows, torn, rot, orphans, missing_bodies }))
+    Ok((shared, writer, opening))
+}
+
+/// What is known once the log has been read: nothing of the log is changed on disk until then.
+struct Known {
+    world: World,
+    index: Option<Arc<dyn Index>>,
+    came: Came,
+    /// The index was as a clean close left it, and the log ends with it.
+    clean: bool,
+    end: Tail,
+    position: Position,
+    groups: u64,
+    rot: Vec<Rot>,
+    orphans: u64,
+}
+
+/// Takes the index if it can be believed, and replays what of the log it does not hold.
+fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<Known, OpenError> {
+    let world = World::default();
+    let (index, clean, came, named) = match usable(options, last.header.store, found) {
+        Ok(Usable { index, published, clean }) => {
+            let named = published.position.seq;
+            *world.write() = published;
+            world.set_index(index.clone());
+            (Some(index), clean, if clean { Came::Clean } else { Came::Resumed }, named)
+        }
+        Err(no) => {
+            world.write().position = Position {
+                seq: first.header.seq - 1,
+                chain: first.header.chain,
+                segment: first.header.number,
+                offset: BORDER,
+                end: BORDER,
+                time: first.header.time,
+                ..Position::default()
+            };
+            (None, false, Came::Rebuilt { why: no.why }, no.named)
+        }
+    };
+    let from = world.read().position;
+    let mut replay = Replay::new(options, &world, found, from, named);
+    let end = if clean { Tail::Clean } else { replay.run()? };
+    let (position, groups, orphans) = (replay.position, replay.groups, replay.orphans);
+    let rot = std::mem::take(&mut replay.rot);
+    Ok(Known { world, index, came, clean, end, position, groups, rot, orphans })
+}
+
+/// Puts the log's end in order, makes it durable, and removes what no commit adopted. Says where a torn end lies now,
+/// and which adopted bodies are missing.
+fn settle(
+    options: &Options,
+    found: &Found,
+    last: &Main,
+    known: &mut Known,
+) -> Result<(Option<String>, Vec<String>), OpenError> {
+    let vfs = &*options.vfs;
+    let torn = match &known.end {
+        Tail::Torn { end } if options.tuning.sabotage.tail_not_cut() => {
+            known.position.end = *end;
+            None
+        }
+        Tail::Torn { end } => Some(tail::cut(vfs, last, &known.position, *end)?),
+        _ => None,
+    };
+    if !known.clean {
+        tail::make_durable(vfs, last, &known.position)?;
+        digest::forget_from(vfs, last.header.number).map_err(at(digest::DIR))?;
+    }
+    if known.position.segment != last.header.number {
+        // Only a last segment without any group leaves the position in the one before.
+        known.position.segment = last.header.number;
+        known.position.offset = BORDER;
+        known.position.end = BORDER;
+    }
+    known.world.write().position = known.position;
+    let published = known.world.read();
+    let is_missing = |number: &&u32| found.sides.binary_search(number).is_err();
+    let missing = published.sides.keys().filter(is_missing).map(|&n| segment::side_path(n)).collect();
+    let unadopted = found.sides.iter().filter(|n| !published.sides.contains_key(n)).copied();
+    // What was lost to rot may have adopted any of them: then they go aside, for a salvage.
+    if known.rot.is_empty() {
+        tail::tidy(vfs, unadopted)?
+    } else {
+        tail::set_aside(vfs, unadopted)?
+    }
+    Ok((torn, missing))
 }
 
 fn lock(options: &Options) -> Result<Box<dyn Lock>, OpenError> {

@@ -52,7 +52,7 @@ pub(crate) fn make_durable(vfs: &dyn Vfs, main: &Main, position: &Position) -> R
 /// Removes half-made files, and segments that were made ahead of need.
 pub(crate) fn clear(vfs: &dyn Vfs) -> Result<(), OpenError> {
     for name in vfs.list(TMP).map_err(at(TMP))? {
-        if !name.starts_with("torn-") {
+        if !name.starts_with("torn-") && !name.starts_with("lost-") {
             vfs.remove_file(&format!("{TMP}/{name}")).map_err(at(TMP))?;
         }
     }
@@ -66,6 +66,15 @@ pub(crate) fn tidy(vfs: &dyn Vfs, sides: impl Iterator<Item = u32>) -> Result<()
         vfs.remove_file(&path).map_err(at(&path))?;
     }
     Ok(())
+}
+
+/// Puts side segments that no commit is known to have adopted where a salvage finds them.
+pub(crate) fn set_aside(vfs: &dyn Vfs, sides: impl Iterator<Item = u32>) -> Result<(), OpenError> {
+    for number in sides {
+        let path = side_path(number);
+        vfs.rename(&path, &format!("{TMP}/lost-{number:08}.side")).map_err(at(&path))?;
+    }
+    vfs.sync_dir(TMP).and_then(|()| vfs.sync_dir(DIR)).map_err(at(TMP))
 }
 
 /// Syncs every file below a directory, and the names in it: after this it survives a power cut.
