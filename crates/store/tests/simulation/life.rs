@@ -515,8 +515,16 @@ impl Life {
                 other => other.clone(),
             });
         }
-        let commit = store.commit(batch);
-        self.in_flight.push((op, Box::pin(commit)));
+        let mut commit = Box::pin(store.commit(batch));
+        let mut context = Context::from_waker(Waker::noop());
+        match commit.as_mut().poll(&mut context) {
+            Poll::Pending => self.in_flight.push((op, commit)),
+            // Its large body could not be put aside: it never came to the committer, so there is no doubt about it.
+            Poll::Ready(Err(CommitError::Full | CommitError::Broken)) if self.hurt || self.disk.is_off() => {
+                self.note("refused at the door");
+            }
+            Poll::Ready(other) => return Err(format!("{:?} was answered at once: {other:?}", op.intents)),
+        }
         Ok(())
     }
 
