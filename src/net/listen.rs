@@ -196,6 +196,18 @@ impl Bound {
         self.address
     }
 
+    /// Turns everybody away with `words` (the protocol's own, CRLF included). Never ends: to be dropped when the
+    /// server is ready to serve.
+    pub async fn turn_away(&self, words: &[u8]) {
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, _)) => refuse(stream, words),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
     /// Accepts from now on until the terms' stop: each connection gets a task, a span, and the machine and desk
     /// that `open` makes for it (after the handshake, where connections begin inside TLS).
     pub fn serve<M, D>(

@@ -618,6 +618,24 @@ async fn a_listener_lets_in_refuses_counts_and_stops() {
 }
 
 #[tokio::test]
+async fn who_comes_too_early_is_told_so_and_who_comes_later_is_served() {
+    let (service, _stopper) = service(2);
+    let bound = bind("toy", "127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.address();
+    let early = async {
+        for _ in 0..3 {
+            assert_eq!(read_all(TcpStream::connect(address).await.unwrap()).await, b"come again\n");
+        }
+    };
+    tokio::select! {
+        () = bound.turn_away(b"come again\n") => unreachable!(),
+        () = early => {}
+    }
+    let _listening = bound.serve(service, open);
+    assert_eq!(read(&mut TcpStream::connect(address).await.unwrap(), 6).await, b"hello\n");
+}
+
+#[tokio::test]
 async fn a_listener_inside_tls_shakes_hands_first() {
     let (server, connector) = tls();
     let (mut service, _stopper) = service(1);

@@ -120,6 +120,19 @@ pub(super) fn refusal(protocol: Protocol) -> &'static [u8] {
     }
 }
 
+/// What a client is told that comes while the store is being opened, likewise.
+pub(super) fn too_early(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Smtp | Protocol::Submission => {
+            b"421 4.3.2 the mail store is being opened, try again later\r\n"
+        }
+        Protocol::Imap => b"* BYE [UNAVAILABLE] the mail store is being opened, try again later\r\n",
+        Protocol::Pop3 => b"-ERR [SYS/TEMP] the mail store is being opened, try again later\r\n",
+        // Inside TLS nothing can be said before the handshake.
+        Protocol::Submissions | Protocol::Imaps | Protocol::Pop3s => b"",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,8 +151,10 @@ mod tests {
     #[test]
     fn refusals_are_whole_lines() {
         for protocol in Protocol::ALL {
-            let words = refusal(protocol);
-            assert!(words.ends_with(b"\r\n") && words.iter().filter(|&&b| b == b'\n').count() == 1);
+            let whole =
+                |words: &[u8]| words.ends_with(b"\r\n") && words.iter().filter(|&&b| b == b'\n').count() == 1;
+            assert!(whole(refusal(protocol)));
+            assert!(protocol.implicit_tls() && too_early(protocol).is_empty() || whole(too_early(protocol)));
         }
     }
 }

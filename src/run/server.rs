@@ -1,11 +1,14 @@
 //! A server from its start to its end: ports, store, certificate, desks, control socket; then the signals, and down
 //! again in the reverse order.
 //!
-//! Ports are bound first, so that one in use is told before a long rebuild; clients that come meanwhile wait in the
-//! backlog. Nothing is served before everything is there.
+//! Ports are bound first, so that one in use is told before a long rebuild; clients that come meanwhile are told to
+//! come again. Nothing is served before everything is there.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -24,6 +27,8 @@ use crate::tls::{self, Certificates};
 
 /// How long the lock is waited for: the server that ran before may be closing its store.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// How long clients wait in the backlog while the store is opened before they are told to come again.
+const MOMENT: Duration = Duration::from_secs(2);
 /// What connections get to finish at the end. `net` closes what is left; this only bounds the waiting for it.
 const GRACE: Duration = Duration::from_secs(30);
 /// What the closing itself may take on top.
@@ -151,6 +156,7 @@ impl Server {
             opened = opening => opened.map_err(|why| io("the store cannot be opened", why.into()))?,
             // Whoever is opened later is closed by the next opening: nothing was served.
             () = signals.stop() => return Err(Error::Interrupted),
+            () = turn_away(&bound) => return Err(Error::Interrupted),
         };
         let (store, opening) = opened?;
         storage::log_opening(&config.data_dir, &opening);
@@ -270,6 +276,23 @@ impl Running {
             Err(_) => tracing::error!("the store did not close in time: the next start reads its log"),
         }
     }
+}
+
+/// A rebuild takes its time: whoever comes meanwhile is told to come again, once it is more than a moment. Never ends.
+async fn turn_away(bound: &[(Protocol, Bound)]) {
+    tokio::time::sleep(MOMENT).await;
+    let mut doors: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::with_capacity(bound.len());
+    for (protocol, bound) in bound {
+        doors.push(Box::pin(bound.turn_away(super::desks::too_early(*protocol))));
+    }
+    poll_fn(|cx| {
+        for door in &mut doors {
+            // None of them ends.
+            let _ = door.as_mut().poll(cx);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn bind_all(config: &Config) -> Result<Vec<(Protocol, Bound)>, Error> {
