@@ -24,11 +24,15 @@ use crate::net::Out;
 const PIECE: usize = 256;
 /// Octets of a message that are read and written at a time when it is not in memory.
 const PART: u64 = 256 * 1024;
+/// Octets of a header in which fields are looked for. A header beyond that is served whole, but not sifted.
+const HEADER: usize = 4 * wire::limits::HEADER;
 
 /// What the items asked for need besides the row.
 struct Needs {
     message: bool,
     digest: bool,
+    /// Where the header ends. A message that is not in memory is not read for that: its digest knows.
+    header: bool,
     sets_seen: bool,
 }
 
@@ -39,7 +43,12 @@ impl Needs {
             FetchItem::Section(s) => !s.section.part.is_empty(),
             _ => false,
         };
+        let header = |item: &FetchItem| match item {
+            FetchItem::Section(s) => s.section.part.is_empty() && s.section.text != SectionText::All,
+            _ => false,
+        };
         Needs {
+            header: items.iter().any(header),
             message: items.iter().any(|item| matches!(item, FetchItem::Section(_))),
             digest: items.iter().any(digest),
             sets_seen: items.iter().any(FetchItem::sets_seen),
@@ -228,11 +237,15 @@ fn load(store: &Store, piece: &mut [Loaded], needs: &Needs) -> Result<(), ReadEr
             }
         }
     }
-    if needs.digest {
-        for loaded in piece.iter_mut() {
+    for loaded in piece.iter_mut() {
+        let large = loaded.message.as_ref().is_some_and(|message| message.whole().is_none());
+        if needs.digest || needs.header && large {
             match digest(store, &loaded.row) {
                 Ok(digest) => loaded.digest = Some(digest),
-                Err(e) => result = Err(e),
+                Err(e) => {
+                    loaded.message = None;
+                    result = Err(e);
+                }
             }
         }
     }
@@ -331,17 +344,22 @@ fn find(message: &Message, digest: Option<&Digest<'_>>, item: &SectionItem) -> R
             SectionText::HeaderFieldsNot(names) => (names, true),
             _ => return Ok(Found::Range(from, to)),
         };
-        let most = usize::try_from(to - from).unwrap_or(usize::MAX);
+        let most = usize::try_from(to - from).unwrap_or(HEADER).min(HEADER);
         let octets = read(message, from, most)?;
         let names: Vec<&str> = names.iter().map(wire::imap::fetch::FieldName::as_str).collect();
         Ok(Found::Octets(mime::header_fields(&octets, &names, not)))
     };
     if section.part.is_empty() {
+        let header = match digest.and_then(Digest::root) {
+            Some(root) => root.header.end,
+            None if section.text == SectionText::All => 0,
+            None => message.header()?.len() as u64,
+        };
         return match &section.text {
             SectionText::All => Ok(Found::Range(0, message.len())),
             SectionText::Mime => Ok(Found::None),
-            SectionText::Text => Ok(Found::Range(message.header()?.len() as u64, message.len())),
-            _ => header_only(0, message.header()?.len() as u64),
+            SectionText::Text => Ok(Found::Range(header, message.len())),
+            _ => header_only(0, header),
         };
     }
     let what = match &section.text {

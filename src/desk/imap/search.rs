@@ -20,7 +20,7 @@ use wire::imap::session::Ended;
 use super::selected::Selected;
 use super::{FULL, ImapDesk, Outcome, blocking, fetch};
 use crate::clock;
-use crate::mime::text::{Finder, Where, needle};
+use crate::mime::text::{Finder, Where, needle, read};
 use crate::mime::{Digest, header, words};
 use crate::net::Out;
 
@@ -217,7 +217,11 @@ impl Looked<'_> {
                 text.contains(word.as_str())
             }
             Key::Field(name, word) => {
-                let section = self.message()?.header()?;
+                let digest = self.digest()?;
+                let Some(end) = Digest::read(&digest).and_then(|d| Some(d.root()?.header.end)) else {
+                    return Ok(false);
+                };
+                let section = read(self.message()?, 0, end, wire::limits::HEADER)?;
                 let mut fields = header::fields(&section).filter(|f| f.is(name));
                 fields
                     .any(|f| word.is_empty() || needle(&words::header_text(f.value)).contains(word.as_str()))
@@ -278,6 +282,9 @@ impl ImapDesk {
         };
         while if reads { blocking(|| look(&mut found)) } else { look(&mut found) } {
             tokio::task::yield_now().await;
+            if self.session.as_ref().is_none_or(crate::login::Session::has_ended) {
+                return Err(Ended::no(Some(Code::Unavailable), "The session has ended"));
+            }
         }
         let mut found = found.into_iter();
         let mut line = out.with(response::Search::begin);

@@ -166,6 +166,16 @@ async fn a_large_message_streams_in_and_out() {
         "* 1 FETCH (BODY[3] {4}\nlast BODY[1] {5}\nfirst)\n. OK Fetched",
     )
     .await;
+    let header = "Subject: large\nContent-Type: multipart/mixed; boundary=b\n\n";
+    c.hears("FETCH 1 BODY.PEEK[HEADER]", &format!("* 1 FETCH (BODY[HEADER] {{61}}\n{header})\n. OK Fetched"))
+        .await;
+    c.hears("FETCH 1 BODY.PEEK[TEXT]<0.3>", "* 1 FETCH (BODY[TEXT]<0> {3}\n--b)\n. OK Fetched").await;
+    c.hears(
+        "FETCH 1 BODY.PEEK[HEADER.FIELDS (subject)]",
+        "* 1 FETCH (BODY[HEADER.FIELDS (subject)] {18}\nSubject: large\n\n)\n. OK Fetched",
+    )
+    .await;
+    c.hears("SEARCH BODY \"line 2999\" HEADER Content-Type mixed", "* SEARCH 1\n. OK Searched").await;
     let at = 2_000_000;
     let piece = &expected[at..at + 100_000];
     let answer = c.run(&format!("FETCH 1 BODY.PEEK[]<{at}.100000>")).await;

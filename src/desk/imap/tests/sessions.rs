@@ -140,3 +140,9 @@ async fn wrong_passwords() {
     c.hears("LOGIN nobody wrong", ". NO [AUTHENTICATIONFAILED] ~").await;
     c.hears("LOGIN ALICE@demo.test \"open sesame\"", ". OK ~").await;
 }
+
+#[test]
+fn a_desk_is_small() {
+    // Thousands sit in IDLE, each with one.
+    assert!(size_of::<super::super::ImapDesk>() <= 1_024, "{}", size_of::<super::super::ImapDesk>());
+}
