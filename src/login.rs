@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{AccountId, Store, Watch};
+use wire::addr::Address;
 use wire::secret::Secret;
 
 use crate::clock;
@@ -108,14 +109,18 @@ impl Door {
     }
 }
 
-/// The account with this login name, or with this address.
+/// The account with this login name, or with this address: as typed, or in the form in which addresses are kept
+/// (A-labels, no needless quotes).
 fn find(store: &Store, name: &str) -> Option<Arc<store::Account>> {
     let directory = store.directory();
-    let by_address = || match directory.resolve(name)? {
-        store::Target::Account(id) => directory.account(*id),
-        store::Target::Alias(_) => None,
+    let known = |name: &str| {
+        directory.login(name).or_else(|| match directory.resolve(name)? {
+            store::Target::Account(id) => directory.account(*id),
+            store::Target::Alias(_) => None,
+        })
     };
-    directory.login(name).or_else(by_address).cloned()
+    let canonical = || Some(Address::parse(name.as_bytes()).ok()?.canonical());
+    known(name).or_else(|| known(&canonical()?)).cloned()
 }
 
 /// A session of an account. It ends when the account's password changes or the account goes.

@@ -12,7 +12,7 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 To try it:
-  demo     A whole mail server on loopback with two accounts, gone when you stop it
+  demo     A whole mail server on loopback with two accounts, gone when it ends
 
 To run it:
   serve    Run the server
@@ -43,7 +43,7 @@ itself, so they may be used before the first start.
 
 Exit codes:
   0  done            4  already there
-  1  failed          5  server or data directory out of reach, or held by another
+  1  failed          5  server or data directory out of reach or in use
   2  wrong usage     6  the configuration is wrong
   3  not found      75  (serve) start again: the index is to be rebuilt
 
@@ -76,7 +76,7 @@ pub enum Command {
     /// Run the server
     #[command(long_about = SERVE_LONG, after_help = SERVE_AFTER)]
     Serve,
-    /// A whole mail server on loopback with two accounts, gone when you stop it
+    /// A whole mail server on loopback with two accounts, gone when it ends
     #[command(long_about = DEMO_LONG, after_help = DEMO_AFTER)]
     Demo(DemoArgs),
     /// What listens, who is connected, how the store and the certificate are

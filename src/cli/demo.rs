@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::DemoArgs;
 use super::print::{self, Failure};
 use super::serve;
-use crate::admin::{CertificateStatus, Kind, Password};
+use crate::admin::{self, CertificateStatus, Kind, Password};
 use crate::config::{Level, Log};
 use crate::run::{self, Listener, Protocol, demo};
 use crate::{net, observe};
@@ -41,6 +41,11 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
             Kind::Failed,
             first_clause(&error.to_string()),
             "another demo may be running: stop it, or choose other ports with --port-base (0: whatever is free)",
+        )),
+        Err(run::Error::Admin(error @ admin::Error::Full)) => Err(Failure::new(
+            Kind::Failed,
+            format!("{}: {error}", place.path().display()),
+            "name a directory on a larger file system with --dir, or set TMPDIR: 600 MB should be free",
         )),
         Err(error) => Err(error.into()),
     }

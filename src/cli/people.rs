@@ -10,7 +10,7 @@ use super::args::{AccountCommand, AliasCommand, DomainCommand};
 use super::ask::Asker;
 use super::print::{self, Failure, count, number, octets};
 use super::secret;
-use crate::admin::{AccountRow, AliasRow, Answer, DomainRow, Kind, Password, Request};
+use crate::admin::{AccountRow, AliasRow, Answer, DomainRow, Kind, Password, Request, address};
 use crate::password;
 
 /// `penfold domain ...`
@@ -149,7 +149,7 @@ fn what_would_be_lost(ask: &Asker, address: &str) -> Result<String, Failure> {
     let Answer::Accounts(rows) = ask.ask(&Request::AccountList)? else {
         return Ok(format!("All mail of {address} will be lost."));
     };
-    let wanted = address.trim().to_ascii_lowercase();
+    let (wanted, _) = address::address(address)?;
     match rows.iter().find(|row| row.login == wanted || row.addresses.contains(&wanted)) {
         Some(row) => Ok(format!(
             "{} with {} ({}) will be lost.",

@@ -51,7 +51,10 @@ impl Routed {
                 octets
             })
             .collect();
-        let message_id = received.header.message_id().unwrap_or_default();
+        let message_id = received.header.message_id().unwrap_or_else(|| match received.origin.account {
+            Some(_) => super::judged::message_id(&received.id, &house.hostname),
+            None => String::new(),
+        });
         let sender = received.reverse_path.to_string();
         let body = batch.body(received.body);
         for (d, octets) in deliveries.iter().zip(prefixes) {

@@ -6,6 +6,7 @@
 use wire::addr::Address;
 use wire::limits;
 
+use super::received::MessageRef;
 use super::{Error, House, Received};
 use crate::clock;
 
@@ -49,8 +50,13 @@ pub fn judge(received: Received, house: &House) -> Result<Judged, Error> {
         added.push_str(&format!("Date: {}\r\n", clock::Date::now()));
     }
     if received.header.count("Message-ID") == 0 {
-        added.push_str(&format!("Message-ID: <{}@{}>\r\n", received.id, house.hostname));
+        added.push_str(&format!("Message-ID: <{}>\r\n", message_id(&received.id, &house.hostname)));
     }
     let header = received.header.edited(&added);
     Ok(Judged { received, header })
+}
+
+/// The Message-ID of a submitted message that came without one, without its brackets.
+pub(super) fn message_id(id: &MessageRef, hostname: &str) -> String {
+    format!("{id}@{hostname}")
 }

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use store::Store;
+use store::{Mode, Store};
 use tokio::task::JoinSet;
 
 use super::signals::{Asked, Hangup, Signals};
@@ -33,6 +33,9 @@ const MOMENT: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(30);
 /// What the closing itself may take on top.
 const CLOSING: Duration = Duration::from_secs(10);
+
+/// How often the store is asked whether it takes new mail, for the log.
+const HEALTH_EVERY: Duration = Duration::from_secs(5);
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +238,7 @@ impl Running {
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&certificates).keep_looking(|| clock::wall().seconds));
+        helpers.spawn(tell_of_health(store.clone()));
         helpers.spawn(async move {
             control
                 .serve(move |request| {
@@ -293,6 +297,29 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
         Poll::Pending
     })
     .await
+}
+
+/// Logs, for ever, when the store stops taking new mail and when it takes it again.
+async fn tell_of_health(store: Store) {
+    let mut last = Mode::Serving;
+    loop {
+        let health = store.health();
+        if health.mode != last {
+            let free = health.free;
+            match health.mode {
+                Mode::Serving => tracing::info!(free, "there is room again: new mail is taken"),
+                Mode::LowSpace => {
+                    tracing::warn!(free, "the disk is nearly full: new mail is refused until there is room")
+                }
+                Mode::Closed => return,
+                Mode::ReadOnly => tracing::error!(
+                    "the store is read-only after a failed write: look at the disk, then restart"
+                ),
+            }
+            last = health.mode;
+        }
+        tokio::time::sleep(HEALTH_EVERY).await;
+    }
 }
 
 fn bind_all(config: &Config) -> Result<Vec<(Protocol, Bound)>, Error> {

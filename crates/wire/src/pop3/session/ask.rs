@@ -81,7 +81,7 @@ pub enum Failure {
     Denied,
     /// Another session holds the maildrop: `[IN-USE]`.
     InUse,
-    /// Try again later, and not too soon: `[LOGIN-DELAY]`.
+    /// Too many failed logins: `[SYS/TEMP]`. Not `[LOGIN-DELAY]`, which says that somebody has just logged in.
     TooOften,
     /// Trouble here that goes by itself: `[SYS/TEMP]`.
     Temporary,

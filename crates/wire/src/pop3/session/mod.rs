@@ -320,7 +320,9 @@ impl Session {
             Failure::NoSuchMessage => (None, "no such message"),
             Failure::Denied => (Some("AUTH"), "wrong user or password"),
             Failure::InUse => (Some("IN-USE"), "another session has this maildrop"),
-            Failure::TooOften => (Some("LOGIN-DELAY"), "too soon after the last time"),
+            Failure::TooOften => {
+                (Some("SYS/TEMP"), "too many failed logins from your address, try again in a few minutes")
+            }
             Failure::Temporary if matches!(asked, Asked::Quit) => {
                 (Some("SYS/TEMP"), "some messages were not removed")
             }
