@@ -259,12 +259,12 @@ fn load(source: &Source) -> Result<Current, Error> {
     let (certificate, key) = source.files();
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(&read(&certificate)?).collect::<Result<_, _>>().unwrap_or_default();
-    let pem = zeroize::Zeroizing::new(read(&key)?);
-    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| Error::NoKey(key.clone()))?;
     let Some(facts) = chain.first().map(|first| facts(&certificate, first)) else {
         return Err(Error::NoCertificate(certificate));
     };
     let facts = facts?;
+    let pem = zeroize::Zeroizing::new(read(&key)?);
+    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| Error::NoKey(key.clone()))?;
     let pair = CertifiedKey::from_der(chain, private, &crypto()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             Error::NoPair { certificate: certificate.clone(), key }
