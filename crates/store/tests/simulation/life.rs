@@ -75,6 +75,33 @@ struct Seen {
     uid_next: BTreeMap<MailboxId, u32>,
 }
 
+/// Batches in the order in which they were asked for, a beginning of which may be there.
+#[derive(Debug)]
+struct Doubt {
+    ops: Vec<Op>,
+    /// They were answered by a close, which may have failed more than one group: the beginning of any.
+    several: bool,
+    /// Space was short: those with bodies may have been refused for that before their group failed.
+    tight: bool,
+}
+
+impl Doubt {
+    /// What may be there, each as a run of batches of which any beginning may be.
+    fn runs(&self) -> Vec<Vec<&Op>> {
+        let all: Vec<&Op> = self.ops.iter().collect();
+        let mut lists = vec![all.clone()];
+        if self.tight {
+            lists.push(all.into_iter().filter(|op| op.bodies.is_empty()).collect());
+        }
+        let mut runs = Vec::new();
+        for list in lists {
+            let starts = if self.several { list.len().max(1) } else { 1 };
+            runs.extend((0..starts).map(|from| list[from..].to_vec()));
+        }
+        runs
+    }
+}
+
 pub struct Life {
     rng: Rng,
     disk: SimDisk,
@@ -90,13 +117,16 @@ pub struct Life {
     in_flight: Vec<(Op, Pin<Box<Commit>>)>,
     /// Batches whose fate only the next opening tells, a list for each group that failed, the last one for those that
     /// were in flight: one of the lists is there from its beginning, or none.
-    doubts: Vec<Vec<Op>>,
+    doubts: Vec<Doubt>,
     clients: Vec<Client>,
     seen: Seen,
     /// Whether the disk was made to fail since the last opening: only then may the store say that it cannot write.
     hurt: bool,
     /// Whether the index was.
     index_hurt: bool,
+    /// Whether space was short since the last opening.
+    tight: bool,
+    closing: bool,
     /// The story, for whoever replays a failing seed.
     story: String,
     pub(crate) work: Work,
@@ -141,6 +171,8 @@ impl Life {
             seen: Seen::default(),
             hurt: false,
             index_hurt: false,
+            tight: false,
+            closing: false,
             story: String::new(),
             work,
         }
@@ -260,27 +292,27 @@ impl Life {
         let lists = std::mem::take(&mut self.doubts);
         let mut reasons = Vec::new();
         let mut found = None;
-        'all: for skip in 0..=lists.len() {
+        let runs = lists.iter().flat_map(Doubt::runs).chain([Vec::new()]);
+        'all: for (number, ops) in runs.enumerate() {
             let mut must = self.world.clone();
-            let ops = lists.get(skip).map_or(&[][..], Vec::as_slice);
             for n in 0..=ops.len() {
-                if n > 0 && must.apply(&ops[n - 1], None).is_err() {
+                if n > 0 && must.apply(ops[n - 1], None).is_err() {
                     continue;
                 }
                 match must.differs(&is) {
                     None => {
-                        found = Some((skip, n));
+                        found = Some((number, n));
                         break 'all;
                     }
-                    Some(why) => reasons.push(format!("list {skip}, first {n}: {why}")),
+                    Some(why) => reasons.push(format!("run {number}, first {n}: {why}")),
                 }
             }
         }
-        let Some((skip, n)) = found else {
+        let Some((number, n)) = found else {
             return Err(format!("what is there is none of what may be there:\n  {}", reasons.join("\n  ")));
         };
         if !lists.is_empty() {
-            self.note(format!("of {} lists in doubt, the first {n} of list {skip} are there", lists.len()));
+            self.note(format!("of {} lists in doubt, the first {n} of run {number} are there", lists.len()));
         }
         self.adopt(is)?;
         self.sync_clients()
@@ -465,6 +497,7 @@ impl Life {
                     let room = self.rng.below(2 * RESERVE);
                     self.note(format!("room for {room}"));
                     self.hurt = true;
+                    self.tight = true;
                     self.disk.room(Some(room));
                     if self.rng.chance(50) {
                         self.disk.report_free(Some(1 << 30));
@@ -543,7 +576,7 @@ impl Life {
             match commit.as_mut().poll(&mut context) {
                 Poll::Pending => waiting.push((op, commit)),
                 Poll::Ready(Ok(_)) if !waiting.is_empty() => return Err("an answer overtook another".into()),
-                Poll::Ready(Ok(committed)) => news |= self.committed(&op, &committed)?,
+                Poll::Ready(Ok(committed)) => news |= self.committed(&op, &committed, &mut broken)?,
                 Poll::Ready(Err(e)) => {
                     self.note(format!("answer: {e}"));
                     self.refused(op, &e, &mut broken)?;
@@ -552,14 +585,15 @@ impl Life {
         }
         self.in_flight = waiting;
         if !broken.is_empty() {
-            self.doubts.push(broken);
+            let several = self.closing;
+            self.doubts.push(Doubt { ops: broken, several, tight: self.tight });
         }
         let off = self.disk.is_off() || self.is_condemned() || self.index_hurt;
         if news && !off { self.check("after a commit") } else { Ok(()) }
     }
 
     /// Says whether something is to be learned from the store: ids, dates.
-    fn committed(&mut self, op: &Op, committed: &Committed) -> Check<bool> {
+    fn committed(&mut self, op: &Op, committed: &Committed, broken: &mut Vec<Op>) -> Check<bool> {
         let at = committed.at.0;
         self.note(format!("acknowledged at {at}: {:?}", committed.outcomes));
         let before = self.world.clone();
@@ -577,6 +611,7 @@ impl Life {
             }
             // What failed before it was cut off durably, or this could not have been written.
             self.doubts.clear();
+            broken.clear();
         }
         self.seen.newest_commit = self.seen.newest_commit.max(at);
         let learns = |intent: &Intent| {
@@ -620,6 +655,7 @@ impl Life {
         };
         if matches!(death, Death::Close | Death::CloseAndPowerCut) {
             let closed = self.store().close();
+            self.closing = true;
             self.note(format!("closed: {closed:?}"));
             self.hear()?;
             if !self.hurt && !self.disk.is_off() && (closed.is_err() || !self.in_flight.is_empty()) {
@@ -628,7 +664,7 @@ impl Life {
         }
         let lost: Vec<Op> = std::mem::take(&mut self.in_flight).into_iter().map(|(op, _)| op).collect();
         if !lost.is_empty() {
-            self.doubts.push(lost);
+            self.doubts.push(Doubt { ops: lost, several: false, tight: false });
         }
         let power = matches!(death, Death::PowerCut | Death::CloseAndPowerCut);
         let fate = self.fate(death);
@@ -641,6 +677,8 @@ impl Life {
         *self.condemned.lock().unwrap() = None;
         self.hurt = false;
         self.index_hurt = false;
+        self.tight = false;
+        self.closing = false;
         self.maul_index();
         Ok(())
     }
