@@ -300,6 +300,8 @@ Examples:
 pub enum AliasCommand {
     /// Let an address lead to one or more addresses of this server
     #[command(after_help = "\
+Who gets all mail of an alias may also send in its name; one that leads to several people is nobody's to send from.
+
 Examples:
   penfold alias add info@example.org anna@example.org
   penfold alias add family@example.org anna@example.org ben@example.org")]
