@@ -10,6 +10,9 @@ use crate::imap::search::SearchKey;
 use crate::imap::syntax::{Cursor, Parsed, Refusal, bad, is_atom_char};
 use crate::limits;
 
+/// Texts of one SEARCH. A person's filter has a few; each costs a look at every octet of every message.
+const TEXTS: usize = 100;
+
 pub(in crate::imap) fn search(c: &mut Cursor<'_>, uid: bool) -> Parsed<Command> {
     c.sp()?;
     let mut charset = None;
@@ -22,7 +25,22 @@ pub(in crate::imap) fn search(c: &mut Cursor<'_>, uid: bool) -> Parsed<Command> 
         c.sp()?;
         keys.push(key(c, limits::NESTING)?);
     }
-    Ok(Command::Run(Request::Search { uid, charset, key: all_of(keys) }))
+    let key = all_of(keys);
+    if texts(&key) > TEXTS {
+        return Err(Refusal::No(Code::Limit, "The search asks for too many texts"));
+    }
+    Ok(Command::Run(Request::Search { uid, charset, key }))
+}
+
+/// How many texts are looked for.
+fn texts(key: &SearchKey) -> usize {
+    match key {
+        SearchKey::And(keys) => keys.iter().map(texts).sum(),
+        SearchKey::Or(a, b) => texts(a) + texts(b),
+        SearchKey::Not(key) => texts(key),
+        SearchKey::Header(..) | SearchKey::Body(_) | SearchKey::Text(_) => 1,
+        _ => 0,
+    }
 }
 
 /// Keys side by side as one; there is one at least.
@@ -171,5 +189,13 @@ mod tests {
         }
         let just = format!(" {}ALL", "NOT ".repeat(limits::NESTING - 1));
         assert!(read(&just).is_ok());
+    }
+
+    #[test]
+    fn what_looks_for_too_many_texts_is_refused() {
+        let many = |n: usize| format!(" ALL{}", " NOT OR BODY a (HEADER X b SEEN)".repeat(n));
+        assert!(read(&many(TEXTS / 2)).is_ok());
+        assert!(matches!(read(&many(TEXTS / 2 + 1)), Err(Refusal::No(Code::Limit, _))));
+        assert!(read(&format!(" ALL{}", " NOT SEEN".repeat(5_000))).is_ok());
     }
 }
