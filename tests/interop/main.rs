@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod edges;
 mod fetch;
 mod python;
 mod send;

@@ -193,24 +193,36 @@ impl Message {
     }
 
     /// The header with the empty line that ends it; everything if there is none.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
     pub fn header(&self) -> Result<Vec<u8>, ReadError> {
-        let mut octets = Vec::new();
+        let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
+        let mut octets = vec![0; usize::try_from(self.header_len()?).map_err(too_large)?];
+        let read = self.read_at(0, &mut octets)?;
+        octets.truncate(read);
+        Ok(octets)
+    }
+
+    /// How many octets the header has, with the empty line that ends it. Lines may end with LF alone: what is appended
+    /// is kept as it came, and its structure is read the same way.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn header_len(&self) -> Result<u64, ReadError> {
+        let mut scan = HeaderEnd::default();
+        if let Some(pieces) = self.whole() {
+            let end = pieces.into_iter().find_map(|piece| scan.look(piece));
+            return Ok(end.unwrap_or_else(|| self.len()));
+        }
         let mut piece = vec![0; 8 * 1024];
         loop {
-            let n = self.read_at(octets.len() as u64, &mut piece)?;
-            // The end may lie across two pieces.
-            let from = octets.len().saturating_sub(3);
-            octets.extend_from_slice(&piece[..n]);
-            if octets.starts_with(b"\r\n") {
-                octets.truncate(2);
-                return Ok(octets);
-            }
-            if let Some(at) = octets[from..].windows(4).position(|w| w == b"\r\n\r\n") {
-                octets.truncate(from + at + 4);
-                return Ok(octets);
+            let n = self.read_at(scan.seen, &mut piece)?;
+            if let Some(end) = scan.look(piece.get(..n).unwrap_or_default()) {
+                return Ok(end);
             }
             if n < piece.len() {
-                return Ok(octets);
+                return Ok(self.len());
             }
         }
     }
@@ -225,6 +237,49 @@ impl Message {
         let read = self.read_at(0, &mut octets)?;
         octets.truncate(read);
         Ok(octets)
+    }
+}
+
+/// Looks for the empty line that ends a header, in pieces of any size.
+#[derive(Default)]
+struct HeaderEnd {
+    /// Octets seen.
+    seen: u64,
+    /// What the line at hand is made of so far.
+    line: Line,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Line {
+    #[default]
+    Nothing,
+    Cr,
+    More,
+}
+
+impl HeaderEnd {
+    /// Where the header ends, if it does in this piece.
+    fn look(&mut self, piece: &[u8]) -> Option<u64> {
+        let mut at = 0;
+        while let Some(&octet) = piece.get(at) {
+            match (self.line, octet) {
+                (Line::Nothing | Line::Cr, b'\n') => return Some(self.seen + at as u64 + 1),
+                (Line::Nothing, b'\r') => self.line = Line::Cr,
+                (Line::Nothing | Line::Cr, _) => self.line = Line::More,
+                (Line::More, _) => {
+                    match piece.get(at..).and_then(|rest| rest.iter().position(|&o| o == b'\n')) {
+                        Some(lf) => {
+                            at += lf;
+                            self.line = Line::Nothing;
+                        }
+                        None => break,
+                    }
+                }
+            }
+            at += 1;
+        }
+        self.seen += piece.len() as u64;
+        None
     }
 }
 
@@ -395,5 +450,32 @@ impl Iterator for Messages<'_> {
         let (row, rest) = self.rows.split_first()?;
         self.rows = rest;
         Some((*row, self.one(row)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_header_ends() {
+        for (message, end) in [
+            (&b"A: b\r\n\r\nbody"[..], Some(8)),
+            (b"A: b\n\nbody\r\n\r\n", Some(6)),
+            (b"A: b\n\r\nbody", Some(7)),
+            (b"A: b\r\n\nbody", Some(7)),
+            (b"\r\nbody", Some(2)),
+            (b"\nbody", Some(1)),
+            (b"A: b\r\n \r\n\r\r\n\r\n", Some(14)),
+            (b"A: b\r\nC: d\r\n", None),
+            (b"A\r", None),
+            (b"", None),
+        ] {
+            for cut in 0..=message.len() {
+                let mut scan = HeaderEnd::default();
+                let (first, second) = message.split_at(cut);
+                assert_eq!(scan.look(first).or_else(|| scan.look(second)), end, "{message:?} cut at {cut}");
+            }
+        }
     }
 }

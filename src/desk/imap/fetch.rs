@@ -296,9 +296,13 @@ async fn tell(
     let digest = loaded.digest.as_deref().and_then(Digest::read);
     // All that can fail comes before the first octet, but for the rest of what is not in memory.
     let mut found = Vec::new();
+    let mut header = None;
     for item in items {
         if let (FetchItem::Section(section), Some(message)) = (item, &loaded.message) {
-            found.push(find(message, digest.as_ref(), section).map_err(Failed::Before)?);
+            let mut find = || find(message, digest.as_ref(), section, &mut header);
+            // Of what is not in memory, the header has to be looked for on disk.
+            let here = if message.whole().is_some() { find() } else { blocking(find) };
+            found.push(here.map_err(Failed::Before)?);
         }
     }
     let mut found = found.into_iter();
@@ -335,8 +339,13 @@ async fn tell(
     Ok(())
 }
 
-/// Where a section is.
-fn find(message: &Message, digest: Option<&Digest<'_>>, item: &SectionItem) -> Result<Found, ReadError> {
+/// Where a section is. `header` is the length of the message's header, once it has been looked for.
+fn find(
+    message: &Message,
+    digest: Option<&Digest<'_>>,
+    item: &SectionItem,
+    header: &mut Option<u64>,
+) -> Result<Found, ReadError> {
     let section = &item.section;
     let header_only = |from: u64, to: u64| -> Result<Found, ReadError> {
         let (names, not) = match &section.text {
@@ -344,20 +353,28 @@ fn find(message: &Message, digest: Option<&Digest<'_>>, item: &SectionItem) -> R
             SectionText::HeaderFieldsNot(names) => (names, true),
             _ => return Ok(Found::Range(from, to)),
         };
-        let most = usize::try_from(to - from).unwrap_or(HEADER).min(HEADER);
-        let octets = read(message, from, most)?;
+        // A header without end is looked into as far as the digest does: its fields behind that are not found.
+        let most = usize::try_from(to - from).unwrap_or(usize::MAX);
+        let mut octets = read(message, from, most.min(HEADER))?;
+        if most > HEADER {
+            octets.truncate(memchr::memrchr(b'\n', &octets).map_or(0, |lf| lf + 1));
+            octets.extend_from_slice(b"\r\n");
+        }
         let names: Vec<&str> = names.iter().map(wire::imap::fetch::FieldName::as_str).collect();
         Ok(Found::Octets(mime::header_fields(&octets, &names, not)))
     };
     if section.part.is_empty() {
-        let header = match digest.and_then(Digest::root) {
-            Some(root) => root.header.end,
-            None if section.text == SectionText::All => 0,
-            None => message.header()?.len() as u64,
+        match &section.text {
+            SectionText::All => return Ok(Found::Range(0, message.len())),
+            SectionText::Mime => return Ok(Found::None),
+            _ => {}
+        }
+        let header = match (digest.and_then(Digest::root), *header) {
+            (Some(root), _) => root.header.end,
+            (None, Some(known)) => known,
+            (None, None) => *header.insert(message.header_len()?),
         };
         return match &section.text {
-            SectionText::All => Ok(Found::Range(0, message.len())),
-            SectionText::Mime => Ok(Found::None),
             SectionText::Text => Ok(Found::Range(header, message.len())),
             _ => header_only(0, header),
         };

@@ -17,8 +17,8 @@ use wire::imap::response;
 use wire::imap::search::{SearchKey, SearchText};
 use wire::imap::session::Ended;
 
-use super::selected::Selected;
-use super::{FULL, ImapDesk, Outcome, blocking, fetch};
+use super::selected::{Selected, write};
+use super::{ImapDesk, Outcome, blocking, fetch};
 use crate::clock;
 use crate::mime::text::{Finder, Where, needle, read};
 use crate::mime::{Digest, header, words};
@@ -286,20 +286,9 @@ impl ImapDesk {
                 return Err(Ended::no(Some(Code::Unavailable), "The session has ended"));
             }
         }
-        let mut found = found.into_iter();
         let mut line = out.with(response::Search::begin);
-        loop {
-            out.room().await;
-            let more = out.with(|buf| {
-                while buf.len() < FULL {
-                    let Some(n) = found.next() else { return false };
-                    line.add(n, buf);
-                }
-                true
-            });
-            if !more {
-                break;
-            }
+        for numbers in found.chunks(PIECE) {
+            write(out, |buf| numbers.iter().for_each(|&n| line.add(n, buf))).await;
         }
         out.with(|buf| line.end(buf));
         Ok(Ended::ok("Searched"))
