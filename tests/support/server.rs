@@ -11,6 +11,8 @@ pub struct Demo {
     /// What `penfold demo --json` printed.
     pub ready: serde_json::Value,
     log: std::sync::Arc<std::sync::Mutex<String>>,
+    /// Whether it made its own directory, which a killed process cannot take away.
+    fresh: bool,
 }
 
 impl Demo {
@@ -41,7 +43,7 @@ impl Demo {
             panic!("no ready line ({e}): {line:?}\n{}", log.lock().unwrap())
         });
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
-        Demo { child, ready, log }
+        Demo { child, ready, log, fresh: dir.is_none() && !more.contains(&"--dir") }
     }
 
     /// Where a service listens, by its name in the ready line: `smtp`, `imaps`, ...
@@ -114,5 +116,10 @@ impl Drop for Demo {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let (true, Some(data)) = (self.fresh, self.ready["data"].as_str())
+            && data.contains("penfold-demo-")
+        {
+            let _ = std::fs::remove_dir_all(data);
+        }
     }
 }
