@@ -18,6 +18,7 @@ mod list;
 mod mailboxes;
 mod recents;
 mod search;
+mod section;
 mod select;
 mod selected;
 mod store_flags;

@@ -157,7 +157,7 @@ async fn a_large_message_streams_in_and_out() {
     }
     message.extend_from_slice(b"\r\n--b\r\n\r\nlast\r\n--b--\r\n");
     let answer = c.append_octets("INBOX", &message).await;
-    assert!(answer.ends_with("[APPENDUID 1 1] Appended") || answer.contains("[APPENDUID "), "{answer}");
+    assert!(answer.ends_with(" 1] Appended"), "{answer}");
     let whole = c.run("FETCH 1 BODY.PEEK[]").await;
     let expected = String::from_utf8(message.clone()).unwrap();
     assert!(whole.contains(&expected), "the message comes back octet for octet");
