@@ -153,6 +153,27 @@ fn messages_of_a_mailbox_whose_making_is_lost_are_not_lost() {
     assert_eq!(rows.iter().map(|r| read(&store, r)).collect::<Vec<_>>(), [served(1), served(2)]);
 }
 
+/// The whole group reads as zeros, the index remembers it, and cannot be used: its loss is told all the same.
+#[test]
+fn an_acknowledged_group_that_becomes_zeros_is_not_forgotten_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let account = furnish(&store);
+    let inbox = inbox(&store, account);
+    append(&store, inbox, 1);
+    append(&store, inbox, 2);
+    store.close().unwrap();
+    drop(store);
+    let last = *groups(dir.path(), 1).last().unwrap();
+    overwrite(&segment(dir.path(), 1), last, &[0; 4096]);
+    let (store, opening) = open(dir.path());
+    assert_eq!(opening.rot.len(), 1, "{opening:?}");
+    assert_eq!(store.view(inbox).unwrap().exists(), 1);
+    // And nothing is written over the place.
+    append(&store, inbox, 3);
+    assert!(groups(dir.path(), 1).iter().all(|at| *at < last));
+}
+
 #[test]
 fn an_acknowledged_group_that_rots_at_the_end_is_not_taken_for_torn() {
     let dir = tempfile::tempdir().unwrap();

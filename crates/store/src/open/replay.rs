@@ -297,13 +297,15 @@ impl<'a> Replay<'a> {
     /// The log's end, with nothing whole behind it.
     fn tail(&mut self, main: &Main, offset: u64) -> Result<Tail, OpenError> {
         self.position.end = offset;
-        let Some(end) = last_octet(main, offset)? else { return Ok(Tail::Clean) };
-        let end = end.next_multiple_of(BORDER);
+        let end = last_octet(main, offset)?.map(|end| end.next_multiple_of(BORDER));
         if self.position.seq < self.named {
+            // An index knew a group here. That there are only zeros now makes it no less lost.
+            let end = end.unwrap_or(offset + BORDER);
             self.rotten(main, offset, end)?;
             self.position.end = end;
             return Ok(Tail::Rotten { end });
         }
+        let Some(end) = end else { return Ok(Tail::Clean) };
         Ok(Tail::Torn { end })
     }
 }
