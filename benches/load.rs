@@ -1,8 +1,12 @@
 //! The load generator: starts the release binary on a real disk, drives it over loopback, and prints what it saw.
 //!
-//! `cargo bench --bench load -- [--dir DIR] [--messages N] [part ...]`. Beside the durable figures stands a bare
-//! loop of `pwrite(12 KiB)` + `fdatasync` on the same disk in the same run: ratios hold, absolute figures do not.
-//! It measures and prints; it asserts nothing about speed.
+//! `cargo bench --bench load -- [--dir DIR] [--messages N] [part ...]`, parts being `deliver append read idle memory
+//! login`. Beside the durable figures stands a bare loop of `pwrite(12 KiB)` + `fdatasync` on the same disk in the
+//! same run: ratios hold, absolute figures do not.
+//!
+//! `--peer smtp=ADDR,imap=ADDR,pop3=ADDR,user=NAME,password=WORD,to=ADDRESS` drives another server that runs already
+//! (plain, on loopback) through the parts `deliver append read idle`, for a table side by side. Its INBOX should be
+//! empty. It measures and prints; it asserts nothing about speed.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark stops at what it does not expect")]
 
@@ -10,6 +14,7 @@
 mod support;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
@@ -25,10 +30,12 @@ fn main() {
     let mut dir = PathBuf::from("target/load");
     let mut messages = 20_000;
     let mut parts = Vec::new();
+    let mut peer = None;
     while let Some(a) = args.next() {
         match a.as_str() {
             "--dir" => dir = args.next().expect("--dir DIR").into(),
             "--messages" => messages = args.next().and_then(|n| n.parse().ok()).expect("--messages N"),
+            "--peer" => peer = Some(args.next().expect("--peer smtp=...,imap=...,user=...")),
             part => parts.push(part.to_owned()),
         }
     }
@@ -38,23 +45,96 @@ fn main() {
     println!("commit     {}", output("git", &["describe", "--always", "--dirty"]));
     println!("processor  {} cores, kernel {}", cores(), output("uname", &["-r"]));
     let wanted = |p: &str| parts.is_empty() || parts.iter().any(|x| x == p);
+    let target = |part: &str| match &peer {
+        Some(settings) => Target::peer(settings),
+        None => Target::ours(Demo::start(BINARY, Some(&fresh(&dir, part)), &[])),
+    };
     if wanted("deliver") {
-        deliver(&dir);
+        deliver(&dir, target("deliver"));
     }
     if wanted("append") {
-        append(&dir);
+        append(&dir, target("append"));
     }
     if wanted("read") {
-        read(&dir, messages);
+        read(&dir, target("read"), messages);
     }
     if wanted("idle") {
-        idle(&dir);
+        idle(target("idle"));
+    }
+    if peer.is_some() {
+        return;
     }
     if wanted("memory") {
         memory(&dir);
     }
     if wanted("login") {
         login(&dir);
+    }
+}
+
+/// The server that is driven: ours, or another one.
+struct Target {
+    demo: Option<Demo>,
+    smtp: SocketAddr,
+    imap: SocketAddr,
+    pop3: SocketAddr,
+    user: String,
+    password: String,
+    to: String,
+}
+
+impl Target {
+    fn ours(demo: Demo) -> Target {
+        let (user, password) = demo.account(0);
+        Target {
+            smtp: demo.addr("smtp"),
+            imap: demo.addr("imap"),
+            pop3: demo.addr("pop3"),
+            to: user.clone(),
+            user,
+            password,
+            demo: Some(demo),
+        }
+    }
+
+    fn peer(settings: &str) -> Target {
+        let get = |key: &str| {
+            let found = settings.split(',').find_map(|s| s.strip_prefix(key)?.strip_prefix('='));
+            found.unwrap_or_else(|| panic!("--peer needs {key}=")).to_owned()
+        };
+        let addr = |key: &str| get(key).parse().unwrap();
+        Target {
+            demo: None,
+            smtp: addr("smtp"),
+            imap: addr("imap"),
+            pop3: addr("pop3"),
+            user: get("user"),
+            password: get("password"),
+            to: get("to"),
+        }
+    }
+
+    fn cpu_ms(&self) -> Option<u64> {
+        self.demo.as_ref().map(Demo::cpu_ms)
+    }
+
+    fn imap(&self) -> io::Result<Lines> {
+        let mut s = Lines::plain(self.imap)?;
+        s.imap_login(&self.user, &self.password);
+        Ok(s)
+    }
+
+    fn memory(&self, since: &str) {
+        if let Some(demo) = &self.demo {
+            let (rss, peak) = (demo.memory_kib("VmRSS") / 1024, demo.memory_kib("VmHWM") / 1024);
+            row("memory", &format!("{since}{rss} MiB, peak {peak} MiB"));
+        }
+    }
+
+    fn stop(self) {
+        if let Some(demo) = self.demo {
+            demo.stop();
+        }
     }
 }
 
@@ -115,13 +195,13 @@ fn fresh(dir: &Path, name: &str) -> PathBuf {
 
 /// Runs `each` on `n` connections at once, `count` operations in all; operations a second and server CPU ms each.
 fn at_once(
-    demo: &Demo,
+    target: &Target,
     n: usize,
     count: usize,
     each: impl Fn(usize, usize) -> io::Result<()> + Sync,
-) -> (f64, f64) {
+) -> (f64, String) {
     let barrier = Barrier::new(n + 1);
-    let cpu = demo.cpu_ms();
+    let cpu = target.cpu_ms();
     let (spent, failed) = std::thread::scope(|s| {
         let handles: Vec<_> = (0..n)
             .map(|c| {
@@ -138,29 +218,33 @@ fn at_once(
         (t.elapsed(), failed)
     });
     if failed > 0 {
-        println!("  {failed} connections failed; log:\n{}", demo.log());
+        println!(
+            "  {failed} connections failed; log:\n{}",
+            target.demo.as_ref().map_or_else(String::new, Demo::log)
+        );
     }
-    (count as f64 / spent.as_secs_f64(), (demo.cpu_ms() - cpu) as f64 / count as f64)
+    let cpu = match (cpu, target.cpu_ms()) {
+        (Some(before), Some(after)) => {
+            format!(", server CPU {:.2} ms each", (after - before) as f64 / count as f64)
+        }
+        _ => String::new(),
+    };
+    (count as f64 / spent.as_secs_f64(), cpu)
 }
 
-fn deliver(dir: &Path) {
+fn deliver(dir: &Path, target: Target) {
     println!("\nSMTP in, 10 KB, each acknowledged before the next, plain");
-    let demo = Demo::start(BINARY, Some(&fresh(dir, "deliver")), &[]);
-    let idle = demo.memory_kib("VmRSS");
-    let smtp = demo.addr("smtp");
+    let idle = target.demo.as_ref().map_or(0, |d| d.memory_kib("VmRSS") / 1024);
     let mut single = 0.0;
     for (n, count) in [(1, 2_000), (8, 12_000)] {
         let bare = bare_loop(dir);
-        let (rate, cpu) = at_once(&demo, n, count, |c, count| {
-            let mut s = Lines::plain(smtp)?;
+        let (rate, cpu) = at_once(&target, n, count, |c, count| {
+            let mut s = Lines::plain(target.smtp)?;
             s.smtp_reply()?;
             s.smtp("EHLO bench.example")?;
             for i in 0..count {
-                let r = s.deliver(
-                    "sender@example.net",
-                    "alice@demo.test",
-                    &message(&format!("{n}-{c}-{i}"), 10_240),
-                )?;
+                let m = message(&format!("{n}-{c}-{i}"), 10_240);
+                let r = s.deliver("sender@example.net", &target.to, &m)?;
                 if !r.starts_with("250") {
                     return Err(io::Error::other(r));
                 }
@@ -173,64 +257,32 @@ fn deliver(dir: &Path) {
         } else {
             format!("{:.1} x one connection", rate / single)
         };
-        row(
-            &format!("{n} connection(s)"),
-            &format!("{rate:.0}/s, {ratio} ({bare:.0}/s), server CPU {cpu:.2} ms each"),
-        );
+        row(&format!("{n} connection(s)"), &format!("{rate:.0}/s, {ratio} ({bare:.0}/s){cpu}"));
     }
-    row(
-        "memory",
-        &format!(
-            "idle {} MiB, after the load {} MiB, peak {} MiB",
-            idle / 1024,
-            demo.memory_kib("VmRSS") / 1024,
-            demo.memory_kib("VmHWM") / 1024
-        ),
-    );
-    demo.stop();
+    target.memory(&format!("idle {idle} MiB, after the load "));
+    target.stop();
 }
 
-fn append(dir: &Path) {
+fn append_all(target: &Target, name: &str, count: usize) -> io::Result<()> {
+    let mut s = target.imap()?;
+    for i in 0..count {
+        let r = s.append("a", "INBOX", &message(&format!("{name}-{i}"), 10_240))?;
+        if !r.starts_with("a OK") {
+            return Err(io::Error::other(r));
+        }
+    }
+    Ok(())
+}
+
+fn append(dir: &Path, target: Target) {
     println!("\nIMAP APPEND, 10 KB, each acknowledged before the next, plain");
-    let demo = Demo::start(BINARY, Some(&fresh(dir, "append")), &[]);
-    let imap = demo.addr("imap");
-    let (user, password) = demo.account(0);
     for (n, count) in [(1, 2_000), (8, 12_000)] {
         let bare = bare_loop(dir);
-        let (rate, cpu) = at_once(&demo, n, count, |c, count| {
-            let mut s = Lines::plain(imap)?;
-            s.imap_login(&user, &password);
-            for i in 0..count {
-                let r = s.append("a", "INBOX", &message(&format!("{n}-{c}-{i}"), 10_240))?;
-                if !r.starts_with("a OK") {
-                    return Err(io::Error::other(r));
-                }
-            }
-            Ok(())
-        });
-        row(
-            &format!("{n} connection(s), one mailbox"),
-            &format!("{rate:.0}/s (bare loop {bare:.0}/s), server CPU {cpu:.2} ms each"),
-        );
+        let (rate, cpu) =
+            at_once(&target, n, count, |c, count| append_all(&target, &format!("{n}-{c}"), count));
+        row(&format!("{n} connection(s), one mailbox"), &format!("{rate:.0}/s (bare loop {bare:.0}/s){cpu}"));
     }
-    demo.stop();
-}
-
-/// Fills INBOX with `count` messages of 10 KB, many in flight on eight connections.
-fn fill(demo: &Demo, count: usize) {
-    let imap = demo.addr("imap");
-    let (user, password) = demo.account(0);
-    at_once(demo, 8, count, |c, count| {
-        let mut s = Lines::plain(imap)?;
-        s.imap_login(&user, &password);
-        for i in 0..count {
-            let r = s.append("a", "INBOX", &message(&format!("fill-{c}-{i}"), 10_240))?;
-            if !r.starts_with("a OK") {
-                return Err(io::Error::other(r));
-            }
-        }
-        Ok(())
-    });
+    target.stop();
 }
 
 fn timed<T>(f: impl FnOnce() -> T) -> (f64, T) {
@@ -239,15 +291,12 @@ fn timed<T>(f: impl FnOnce() -> T) -> (f64, T) {
     (t.elapsed().as_secs_f64(), x)
 }
 
-fn read(dir: &Path, count: usize) {
+fn read(dir: &Path, target: Target, count: usize) {
     println!("\nreading a mailbox of {count} x 10 KB");
-    let data = fresh(dir, "read");
-    let demo = Demo::start(BINARY, Some(&data), &[]);
-    let (seconds, ()) = timed(|| fill(&demo, count));
+    let (seconds, _) =
+        timed(|| at_once(&target, 8, count, |c, n| append_all(&target, &format!("fill-{c}"), n)));
     row("filled", &format!("{seconds:.1} s"));
-    let (user, password) = demo.account(0);
-    let mut s = Lines::plain(demo.addr("imap")).unwrap();
-    s.imap_login(&user, &password);
+    let mut s = target.imap().unwrap();
     let mut go = |what: &str, command: &str| {
         let (t, r) = timed(|| s.imap_drain("a", command));
         match r {
@@ -272,20 +321,19 @@ fn read(dir: &Path, count: usize) {
     go("STORE 1:* +FLAGS.SILENT (\\Flagged)", "STORE 1:* +FLAGS.SILENT (\\Flagged)");
     go("COPY 1:1000 Archive", "COPY 1:1000 Archive");
     go("MOVE 1:1000 Trash", "MOVE 1:1000 Trash");
+    drop(s);
+    // A thousand have been moved away.
+    pop3(&target, count.saturating_sub(1_000).min(5_000) / 100 * 100);
+    target.memory("");
+    let Some(demo) = target.demo else { return };
     let config = trusting(&demo.certificate());
     let mut tls = Lines::tls_from(1, demo.addr("imaps"), &config).unwrap();
-    tls.imap_login(&user, &password);
+    tls.imap_login(&target.user, &target.password);
     tls.imap_drain("b", "SELECT INBOX").unwrap();
     let (t, r) = timed(|| tls.imap_drain("b", "FETCH 1:* BODY.PEEK[]").unwrap());
     row("FETCH 1:* BODY.PEEK[] over TLS", &format!("{t:.2} s, {:.0} MB/s", r.0 as f64 / t / 1e6));
-    pop3(&demo, &user, &password);
-    row(
-        "memory",
-        &format!("{} MiB, peak {} MiB", demo.memory_kib("VmRSS") / 1024, demo.memory_kib("VmHWM") / 1024),
-    );
-    drop((s, tls));
-
-    restarts(&data, demo);
+    drop(tls);
+    restarts(&dir.join("read"), demo);
 }
 
 /// Start to greeting, and the first SELECT, after a clean stop and after a kill.
@@ -312,14 +360,13 @@ fn restarts(data: &Path, mut demo: Demo) {
     demo.stop();
 }
 
-fn pop3(demo: &Demo, user: &str, password: &str) {
-    let mut s = Lines::plain(demo.addr("pop3")).unwrap();
+fn pop3(target: &Target, n: usize) {
+    let mut s = Lines::plain(target.pop3).unwrap();
     s.line().unwrap();
-    s.send(format!("USER {user}\r\nPASS {password}\r\n").as_bytes()).unwrap();
+    s.send(format!("USER {}\r\nPASS {}\r\n", target.user, target.password).as_bytes()).unwrap();
     s.line().unwrap();
     assert!(s.line().unwrap().starts_with("+OK"), "POP3 login");
     for (how, batch) in [("one by one", 1), ("pipelined", 100)] {
-        let n = 5_000;
         let (t, ()) = timed(|| {
             for first in (1..=n).step_by(batch) {
                 let commands: String = (first..first + batch).map(|i| format!("RETR {i}\r\n")).collect();
@@ -334,22 +381,21 @@ fn pop3(demo: &Demo, user: &str, password: &str) {
     }
 }
 
-fn idle(dir: &Path) {
+fn idle(target: Target) {
     println!("\nfrom the final dot to EXISTS in IDLE");
-    let demo = Demo::start(BINARY, Some(&fresh(dir, "idle")), &[]);
-    let (user, password) = demo.account(0);
-    let mut reader = Lines::plain(demo.addr("imap")).unwrap();
-    reader.imap_login(&user, &password);
+    let mut reader = target.imap().unwrap();
     reader.imap("a", "SELECT INBOX").unwrap();
     reader.send(b"b IDLE\r\n").unwrap();
     assert!(reader.line().unwrap().starts_with('+'), "IDLE begins");
-    let mut sender = Lines::plain(demo.addr("smtp")).unwrap();
+    let mut sender = Lines::plain(target.smtp).unwrap();
     sender.smtp_reply().unwrap();
     sender.smtp("EHLO bench.example").unwrap();
     let mut took: Vec<Duration> = (0..300)
         .map(|i| {
             let m = message(&format!("idle-{i}"), 10_240);
-            sender.send(b"MAIL FROM:<x@example.net>\r\nRCPT TO:<alice@demo.test>\r\nDATA\r\n").unwrap();
+            sender
+                .send(format!("MAIL FROM:<x@example.net>\r\nRCPT TO:<{}>\r\nDATA\r\n", target.to).as_bytes())
+                .unwrap();
             for _ in 0..3 {
                 sender.smtp_reply().unwrap();
             }
@@ -364,7 +410,7 @@ fn idle(dir: &Path) {
         .collect();
     took.sort();
     row("300 deliveries", &format!("p50 {:.2?}, p99 {:.2?}", took[150], took[296]));
-    demo.stop();
+    target.stop();
 }
 
 fn memory(dir: &Path) {
@@ -406,15 +452,16 @@ fn memory(dir: &Path) {
 fn login(dir: &Path) {
     println!("\nIMAP logins over TLS, 16 connections");
     let demo = Demo::start(BINARY, Some(&fresh(dir, "login")), &[]);
-    let (user, password) = demo.account(0);
     let config = trusting(&demo.certificate());
-    let (rate, cpu) = at_once(&demo, 16, 1_600, |c, count| {
+    let target = Target::ours(demo);
+    let imaps = target.demo.as_ref().unwrap().addr("imaps");
+    let (rate, cpu) = at_once(&target, 16, 1_600, |c, count| {
         for _ in 0..count {
-            let mut s = Lines::tls_from(u8::try_from(2 + c).unwrap(), demo.addr("imaps"), &config)?;
-            s.imap_login(&user, &password);
+            let mut s = Lines::tls_from(u8::try_from(2 + c).unwrap(), imaps, &config)?;
+            s.imap_login(&target.user, &target.password);
         }
         Ok(())
     });
-    row("connect, handshake, LOGIN", &format!("{rate:.0}/s, server CPU {cpu:.2} ms each"));
-    demo.stop();
+    row("connect, handshake, LOGIN", &format!("{rate:.0}/s{cpu}"));
+    target.stop();
 }
