@@ -4,9 +4,8 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use wire::dot::Stuffer;
 use wire::flag::{SystemFlag, SystemFlags};
-use wire::ids::{Runs, SeqNum, Uid};
+use wire::ids::{SeqNum, Uid};
 use wire::imap::response::Fetch;
-use wire::imap::seqmap::UidMap;
 
 fn main() {
     divan::main();
@@ -56,15 +55,4 @@ fn write_100_000_fetch_lines(b: Bencher) {
         }
         out.len()
     });
-}
-
-#[divan::bench]
-fn expunge_from_a_view_of_100_000(b: Bencher) {
-    let mut all = Runs::default();
-    all.add(1, 100_000);
-    let view = UidMap::from_runs(&all);
-    let gone: Runs = (1..=100_000).step_by(100).collect();
-    b.counter(ItemsCount::new(1_000u32))
-        .with_inputs(|| view.clone())
-        .bench_values(|mut view| view.remove(&gone));
 }

@@ -1,5 +1,6 @@
 //! Clients that fetch: curl, fetchmail, getmail6.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -131,10 +132,20 @@ fn getmail_fetches_by_pop3_and_imap_and_deletes() {
                 got.display()
             ),
         );
-        ok(Command::new("getmail").arg("--getmaildir").arg(dir.path()).env("HOME", dir.path()), &demo);
+        // This client sometimes misses the end of its own delivery process and waits for ever; what it has not
+        // deleted it fetches again.
+        let done = (1..=3).any(|_| {
+            let mut c = Command::new("timeout");
+            c.args(["15", "getmail", "--getmaildir"]).arg(dir.path()).env("HOME", dir.path());
+            let o = run(&mut c);
+            let text = [o.stdout, o.stderr].concat();
+            println!("{retriever}: {}\n{}", o.status, String::from_utf8_lossy(&text));
+            o.status.success()
+        });
+        assert!(done, "{retriever}: {}", demo.log());
         let all = std::fs::read_to_string(&got).unwrap();
-        let fetched = all.lines().filter(|l| l.starts_with("Subject: ")).count();
-        assert_eq!(fetched, 21, "{retriever}: with the welcome");
+        let subjects: BTreeSet<&str> = all.lines().filter(|l| l.starts_with("Subject: ")).collect();
+        assert_eq!(subjects.len(), 21, "{retriever}: with the welcome");
         let mut s = Lines::plain(demo.addr("imap")).unwrap();
         s.imap_login(&alice, &password);
         let (status, _) = s.imap("a", "STATUS INBOX (MESSAGES)").unwrap();

@@ -1,8 +1,8 @@
 //! IMAP4rev1 (RFC 3501) as a server speaks it, and what everyday clients need besides.
 //!
 //! `session` is the machine: it frames (`frame`), parses (`syntax`, `parse`) and answers what needs no mailbox. All
-//! else it asks its desk, in the types of `command`; the desk writes its data with `response`. `seqmap` is the pure
-//! view that a session has of its mailbox. Nothing here knows a store, a clock or a socket.
+//! else it asks its desk, in the types of `command`; the desk writes its data with `response`. Nothing here knows a
+//! store, a clock or a socket.
 
 pub mod code;
 pub mod command;
@@ -15,7 +15,6 @@ mod parse;
 mod print;
 pub mod response;
 pub mod search;
-pub mod seqmap;
 pub mod session;
 pub mod structure;
 mod syntax;
