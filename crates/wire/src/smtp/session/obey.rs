@@ -66,7 +66,7 @@ impl Session {
             }
             Command::Vrfy => self.say(words::cannot_verify(), out),
             Command::Expn => self.bad(words::no_expn(), out),
-            Command::Help => self.say(words::help(), out),
+            Command::Help => self.say(words::help(self.facts()), out),
         }
     }
 

@@ -4,6 +4,7 @@ use super::Aborted;
 use crate::addr::AddrError;
 use crate::sasl::SaslError;
 use crate::smtp::command::{CommandError, Row};
+use crate::smtp::ext::{Extension, Facts};
 use crate::smtp::params::ParamError;
 use crate::smtp::reply::{Code, Enhanced, Reply};
 
@@ -45,8 +46,11 @@ pub(super) fn chunk_taken(size: u64) -> Reply {
 pub(super) fn message_taken() -> Reply {
     Reply::new(Code::OK, OTHER, "message taken")
 }
-pub(super) fn help() -> Reply {
-    let usage: Vec<_> = crate::smtp::command::ROWS.iter().map(|row| row.usage).collect();
+/// The commands that work now: what is not offered is not told.
+pub(super) fn help(facts: Facts<'_>) -> Reply {
+    let offered = |extension: Option<Extension>| extension.is_none_or(|e| e.is_offered(facts));
+    let rows = crate::smtp::command::ROWS.iter().filter(|row| offered(row.extension));
+    let usage: Vec<_> = rows.map(|row| row.usage).collect();
     Reply::new(Code::HELP, OTHER, usage.join("\n"))
 }
 pub(super) fn cannot_verify() -> Reply {
