@@ -133,6 +133,9 @@ pub enum Sabotage {
     /// A torn group at the end of the log stays there.
     #[cfg(feature = "faults")]
     TailNotCut,
+    /// After a loss everything goes on as before.
+    #[cfg(feature = "faults")]
+    NoEpoch,
 }
 
 #[cfg(feature = "faults")]
@@ -149,6 +152,9 @@ impl Sabotage {
     pub(crate) fn tail_not_cut(self) -> bool {
         self == Sabotage::TailNotCut
     }
+    pub(crate) fn no_epoch(self) -> bool {
+        self == Sabotage::NoEpoch
+    }
 }
 
 #[cfg(not(feature = "faults"))]
@@ -163,6 +169,9 @@ impl Sabotage {
         false
     }
     pub(crate) const fn tail_not_cut(self) -> bool {
+        false
+    }
+    pub(crate) const fn no_epoch(self) -> bool {
         false
     }
 }

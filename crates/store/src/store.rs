@@ -283,11 +283,15 @@ impl Store {
         let index =
             shared.world.index().filter(|_| shared.condemned().is_none()).ok_or(CommitError::Broken)?;
         index.flush().and_then(|()| index.close()).map_err(|_| CommitError::Broken)?;
-        let position = shared.world.read().position;
+        let (position, counters) = {
+            let published = shared.world.read();
+            (published.position, published.counters)
+        };
         let left = Left::Clean { seq: position.seq, chain: position.chain };
+        let witness = open::witness(&position, &counters);
         open::sync_tree(&*shared.vfs, INDEX)
             .and_then(|()| {
-                let state = State { store: shared.store, format: crate::keys::FORMAT, left };
+                let state = State { store: shared.store, format: crate::keys::FORMAT, left, witness };
                 state::write(&*shared.vfs, INDEX, &state)
             })
             .map_err(|_| CommitError::Broken)?;

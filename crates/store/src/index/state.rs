@@ -5,12 +5,15 @@
 //! the boot id of the machine it was opened under. A copied directory, another store's index and an older format are
 //! told apart by what else it holds. Whoever is not told apart here is caught by the index's own position row, which
 //! must be in the log.
+//!
+//! `STATE` is also a witness: it says how far the log had come at least, and which numbers had been given out. A log that
+//! ends before it has lost what somebody was told is kept (docs/decisions/0003).
 
 use crate::vfs::Vfs;
 use std::fmt::Write as _;
 use std::io;
 
-const FIRST_LINE: &str = "penfold index state 1";
+const FIRST_LINE: &str = "penfold index state 2";
 
 /// How the index was left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,59 @@ pub enum Left {
     },
 }
 
+/// How far the log had come, at least, and the largest numbers that had been given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Witness {
+    /// Sequence number of a group.
+    pub seq: u64,
+    /// A commit's number.
+    pub commit: u64,
+    /// The main segment that was written then.
+    pub segment: u32,
+    /// An account's id.
+    pub account: u32,
+    /// A mailbox's id.
+    pub mailbox: u32,
+    /// A UIDVALIDITY.
+    pub uid_validity: u32,
+}
+
+impl Witness {
+    /// What both know.
+    #[must_use]
+    pub fn and(self, other: Witness) -> Witness {
+        Witness {
+            seq: self.seq.max(other.seq),
+            commit: self.commit.max(other.commit),
+            segment: self.segment.max(other.segment),
+            account: self.account.max(other.account),
+            mailbox: self.mailbox.max(other.mailbox),
+            uid_validity: self.uid_validity.max(other.uid_validity),
+        }
+    }
+
+    fn numbers(&self) -> [u64; 6] {
+        let of = u64::from;
+        [self.seq, self.commit, of(self.segment), of(self.account), of(self.mailbox), of(self.uid_validity)]
+    }
+
+    fn parse(text: &str) -> Option<Witness> {
+        let mut words = text.split(' ');
+        let mut next = || words.next()?.parse::<u64>().ok();
+        let (seq, commit) = (next()?, next()?);
+        let mut next = || u32::try_from(next()?).ok();
+        let witness = Witness {
+            seq,
+            commit,
+            segment: next()?,
+            account: next()?,
+            mailbox: next()?,
+            uid_validity: next()?,
+        };
+        words.next().is_none().then_some(witness)
+    }
+}
+
 /// What `STATE` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -38,6 +94,8 @@ pub struct State {
     pub format: u32,
     /// How it was left.
     pub left: Left,
+    /// What the log held, at least, when this was written.
+    pub witness: Witness,
 }
 
 /// Why an index is not used but built anew.
@@ -145,6 +203,8 @@ fn encode(state: &State) -> String {
         Left::Running { boot } => writeln!(text, "running {}", boot.as_deref().unwrap_or("-")),
         Left::Clean { seq, chain } => writeln!(text, "clean {seq} {chain:032x}"),
     };
+    let [seq, commit, segment, account, mailbox, uid_validity] = state.witness.numbers();
+    let _ = writeln!(text, "witness {seq} {commit} {segment} {account} {mailbox} {uid_validity}");
     let check = crc32c::crc32c(text.as_bytes());
     let _ = writeln!(text, "check {check:08x}");
     text
@@ -170,7 +230,8 @@ fn decode(octets: &[u8]) -> Option<State> {
         let (seq, chain) = left.strip_prefix("clean ")?.split_once(' ')?;
         Left::Clean { seq: seq.parse().ok()?, chain: u128::from_str_radix(chain, 16).ok()? }
     };
-    lines.next().is_none().then_some(State { store, format, left })
+    let witness = Witness::parse(lines.next()?.strip_prefix("witness ")?)?;
+    lines.next().is_none().then_some(State { store, format, left, witness })
 }
 
 #[cfg(test)]
@@ -186,7 +247,19 @@ mod tests {
     }
 
     fn running(boot: Option<&str>) -> State {
-        State { store: 7, format: 2, left: Left::Running { boot: boot.map(str::to_owned) } }
+        State {
+            store: 7,
+            format: 2,
+            left: Left::Running { boot: boot.map(str::to_owned) },
+            witness: Witness {
+                seq: 1,
+                commit: u64::MAX,
+                segment: 3,
+                account: 4,
+                mailbox: u32::MAX,
+                uid_validity: 6,
+            },
+        }
     }
 
     #[test]
@@ -198,7 +271,7 @@ mod tests {
             Left::Running { boot: Some("b0-07".into()) },
             Left::Clean { seq: u64::MAX, chain: u128::MAX - 5 },
         ] {
-            let state = State { store: u128::MAX / 3, format: 9, left };
+            let state = State { store: u128::MAX / 3, format: 9, left, ..running(None) };
             write(&vfs, "index", &state).unwrap();
             assert_eq!(read(&vfs, "index"), Ok(state));
         }
@@ -229,8 +302,7 @@ mod tests {
     #[test]
     fn no_damaged_state_is_believed() {
         let (_dir, vfs) = vfs();
-        let good =
-            encode(&State { store: 1, format: 1, left: Left::Clean { seq: 5, chain: 6 } }).into_bytes();
+        let good = encode(&State { left: Left::Clean { seq: 5, chain: 6 }, ..running(None) }).into_bytes();
         assert!(decode(&good).is_some());
         for at in 0..good.len() {
             assert_eq!(decode(&good[..at]), None, "cut at {at}");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::OpenError;
 use super::found::Found;
 use crate::group::{self, BORDER, HEADER};
-use crate::index::state::{self, Left, State};
+use crate::index::state::{self, Left, State, Witness};
 use crate::index::{Index, IndexError, Writes};
 use crate::keys;
 use crate::options::{Options, Progress};
 use crate::shared::{INDEX, at};
 use crate::state::directory::Directory;
-use crate::state::world::{Position, Published};
+use crate::state::world::{Counters, Position, Published};
 use crate::vfs::read_full;
 
 /// Where a new index is built.
@@ -26,48 +26,62 @@ pub(crate) struct Usable {
     pub(crate) published: Published,
     /// The last close was clean, and the log ends where the index does.
     pub(crate) clean: bool,
+    /// What it and its state know of the log.
+    pub(crate) witness: Witness,
 }
 
-/// Why there is no index to use, and the last group of which one knew.
+/// Why there is no index to use, and what was known of the log all the same.
 #[derive(Debug)]
 pub(crate) struct Unusable {
     pub(crate) why: String,
-    pub(crate) named: u64,
+    pub(crate) witness: Witness,
+}
+
+/// What somebody who came this far knows.
+pub(crate) fn witness(position: &Position, counters: &Counters) -> Witness {
+    Witness {
+        seq: position.seq,
+        commit: position.commit.0,
+        segment: position.segment,
+        account: counters.account,
+        mailbox: counters.mailbox,
+        uid_validity: counters.uid_validity,
+    }
 }
 
 /// Opens the index if it can be believed: its state says so, and its position is in the log.
 pub(crate) fn usable(options: &Options, store: u128, found: &Found) -> Result<Usable, Unusable> {
-    let no = |why: String, named: u64| Unusable { why, named };
     let vfs = &*options.vfs;
-    let known = match state::read(vfs, INDEX) {
-        Ok(State { left: Left::Clean { seq, .. }, store: of, .. }) if of == store => seq,
-        _ => 0,
+    let said = match state::read(vfs, INDEX) {
+        Ok(said) if said.store == store => said.witness,
+        _ => Witness::default(),
     };
+    let no = |why: String, witness: Witness| Unusable { why, witness };
     let state = state::trust(vfs, INDEX, store, keys::FORMAT, options.boot_id.as_deref())
-        .map_err(|e| no(e.to_string(), known))?;
+        .map_err(|e| no(e.to_string(), said))?;
     // First: opening writes in it, so a power cut from here on leaves an index that nobody may call clean.
-    mark_running(options, INDEX, store).map_err(|e| no(e.to_string(), known))?;
-    let failed = |e: IndexError| no(e.to_string(), known);
+    mark_running(options, INDEX, store, said).map_err(|e| no(e.to_string(), said))?;
+    let failed = |e: IndexError| no(e.to_string(), said);
     let index = options.index.open(INDEX).map_err(failed)?;
     let published = match keys::load(&*index) {
         Ok(Some(published)) => published,
-        Ok(None) => return Err(close(&*index, no("the index is empty".into(), known))),
+        Ok(None) => return Err(close(&*index, no("the index is empty".into(), said))),
         Err(e) => return Err(close(&*index, failed(e))),
     };
     let position = published.position;
-    let named = known.max(position.seq);
+    let knows = said.and(witness(&position, &published.counters));
     if !in_log(found, &position) {
-        return Err(close(&*index, no("the index does not belong to this log".into(), named)));
+        return Err(close(&*index, no("the index does not belong to this log".into(), knows)));
     }
     let clean = match state.left {
         Left::Clean { seq, chain } if (seq, chain) != (position.seq, position.chain) => {
             let why = "the index is not as the last close left it";
-            return Err(close(&*index, no(why.into(), named)));
+            return Err(close(&*index, no(why.into(), knows)));
         }
         Left::Clean { .. } => ends_at(found, &position),
         Left::Running { .. } => false,
     };
-    Ok(Usable { index, published, clean })
+    Ok(Usable { index, published, clean, witness: knows })
 }
 
 fn close(index: &dyn Index, because: Unusable) -> Unusable {
@@ -107,10 +121,15 @@ fn ends_at(found: &Found, position: &Position) -> bool {
         && read_full(&*last.file, &mut page, position.end).is_ok_and(|n| page[..n].iter().all(|&b| b == 0))
 }
 
-/// Says that the index is in use from now on.
-pub(crate) fn mark_running(options: &Options, dir: &str, store: u128) -> Result<(), OpenError> {
+/// Says that the index is in use from now on, and what was known of the log.
+pub(crate) fn mark_running(
+    options: &Options,
+    dir: &str,
+    store: u128,
+    witness: Witness,
+) -> Result<(), OpenError> {
     let left = Left::Running { boot: options.boot_id.clone() };
-    state::write(&*options.vfs, dir, &State { store, format: keys::FORMAT, left })
+    state::write(&*options.vfs, dir, &State { store, format: keys::FORMAT, left, witness })
         .map_err(at("writing index/STATE"))
 }
 
@@ -130,7 +149,7 @@ pub(crate) fn build(
         index.flush()?;
         index.close()?;
     }
-    mark_running(options, NEW, store)?;
+    mark_running(options, NEW, store, witness(&published.position, &published.counters))?;
     vfs.rename(NEW, INDEX).map_err(at(NEW))?;
     vfs.sync_dir("").map_err(at("the data directory"))?;
     Ok(options.index.open(INDEX)?)

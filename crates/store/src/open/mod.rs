@@ -1,11 +1,13 @@
 //! From a directory on disk to a store that serves: lock, log, index, and what was found on the way.
 
+mod epoch;
 pub(crate) mod found;
 mod index;
 mod replay;
 mod start;
 mod tail;
 
+pub(crate) use index::witness;
 pub(crate) use start::open;
 pub(crate) use tail::sync_tree;
 
@@ -84,6 +86,9 @@ pub struct Opening {
     pub torn: Option<String>,
     /// Damage within the log.
     pub rot: Vec<Rot>,
+    /// Why a new epoch was begun: what somebody was told is kept has been lost, or the store was restored. Every mailbox
+    /// has another UIDVALIDITY, so that no client takes a new message for a lost one.
+    pub renewed: Option<String>,
     /// Records about mailboxes that are not there: their making was lost to rot, and nothing says what they were.
     pub orphans: u64,
     /// Adopted bodies whose files are missing.

@@ -37,6 +37,9 @@ pub(crate) struct Replay<'a> {
     pub(crate) position: Position,
     /// Groups up to this one were whole once: an index knew them.
     named: u64,
+    /// What somebody may have been told is kept, and is not: a group, or records of one. A new epoch that was begun
+    /// after it settles it.
+    pub(crate) loss: Option<String>,
     /// The group before was damaged: the next one's number and chain cannot be known.
     after_rot: bool,
     pub(crate) groups: u64,
@@ -63,6 +66,7 @@ impl<'a> Replay<'a> {
             found,
             position: from,
             named,
+            loss: None,
             after_rot: false,
             groups: 0,
             rot: Vec::new(),
@@ -84,23 +88,37 @@ impl<'a> Replay<'a> {
             }
             let start = if number == self.position.segment { self.position.end } else { BORDER };
             if number != self.position.segment {
-                self.enter(main)?;
+                self.enter(main, n.checked_sub(1).and_then(|n| self.found.mains.get(n)))?;
             }
             let limit = self.found.mains.get(n + 1).map(|next| next.header.previous_end);
             tail = self.segment(main, start, limit, done, total)?;
             done += main.len;
         }
+        if self.position.seq < self.named {
+            self.position.seq = self.named;
+            self.loss = Some(format!("the log ends before group {}, which was acknowledged", self.named));
+            let end = self.position.end;
+            tail = Tail::Rotten { end };
+        }
         Ok(tail)
     }
 
-    /// A new segment goes on where the one before ended.
-    fn enter(&mut self, main: &Main) -> Result<(), OpenError> {
-        let goes_on = main.header.seq == self.position.seq + 1 && main.header.chain == self.position.chain;
+    /// A new segment goes on where the one before ended. One that begins a new epoch may leave out groups: their loss is
+    /// why it was begun.
+    fn enter(&mut self, main: &Main, before: Option<&Main>) -> Result<(), OpenError> {
+        let follows = main.header.seq == self.position.seq + 1;
+        let new_epoch = before.is_some_and(|b| b.header.epoch.tag != main.header.epoch.tag);
+        let leaves_out = new_epoch && main.header.seq > self.position.seq;
+        let goes_on = (follows || leaves_out) && main.header.chain == self.position.chain;
         if !goes_on && !self.after_rot {
             let path = main_path(main.header.number);
             return Err(OpenError::Missing(format!(
                 "{path} does not go on where the segment before it ends"
             )));
+        }
+        if !follows {
+            let last = main.header.seq.saturating_sub(1);
+            self.loss.get_or_insert_with(|| format!("groups up to group {last} are gone"));
         }
         self.position.seq = main.header.seq.saturating_sub(1);
         self.position.chain = main.header.chain;
@@ -224,6 +242,9 @@ impl<'a> Replay<'a> {
         };
         let total = octets.len() as u64;
         self.records(main.header.number, header.offset + HEADER as u64, records, header.first_commit)?;
+        if self.after_rot && header.seq != self.position.seq + 1 && self.loss.is_none() {
+            self.loss = Some(format!("groups before group {} are gone", header.seq));
+        }
         self.after_rot = false;
         self.groups += 1;
         self.position = Position {
@@ -247,22 +268,30 @@ impl<'a> Replay<'a> {
         self.options.tuning.sabotage.no_crc().then_some((chain, records))
     }
 
-    /// Does what records say; those that are damaged are passed over.
-    fn records(&mut self, segment: u32, base: u64, records: &[u8], first: u64) -> Result<(), OpenError> {
+    /// Does what records say; those that are damaged are passed over. Says how many octets were intact records, up to
+    /// the first that was not (the octets of bodies aside, which are checked when they are read).
+    fn records(&mut self, segment: u32, base: u64, records: &[u8], first: u64) -> Result<u64, OpenError> {
         let mut draft = Draft::new(self.world);
         draft.after_rot = !self.rot.is_empty() || self.after_rot;
         let mut commit = ModSeq(first);
+        let (mut intact, mut all) = (0, true);
         for (offset, header, octets) in record::walk(records) {
-            let Some(meta) = header.meta(octets) else { continue };
-            let record = match Record::decode(&header, meta) {
+            let decoded = header.meta(octets).ok_or(Bad::Damaged).and_then(|m| Record::decode(&header, m));
+            all &= !matches!(decoded, Err(Bad::Damaged));
+            if all {
+                intact = offset as u64 + header.total();
+            }
+            let record = match decoded {
                 Ok(Some(record)) => record,
                 Ok(None) | Err(Bad::Damaged) => continue,
                 Err(Bad::Newer(kind, version)) => {
                     return Err(OpenError::Newer(format!("a record of kind {kind}, version {version}")));
                 }
             };
-            if let Record::Commit { number } = record {
-                commit = number;
+            match &record {
+                Record::Commit { number } => commit = *number,
+                Record::Epoch { .. } => self.loss = None,
+                _ => {}
             }
             let at =
                 Location { segment, ordinal: u32::try_from((base + offset as u64) / 8).unwrap_or(u32::MAX) };
@@ -272,7 +301,7 @@ impl<'a> Replay<'a> {
         draft.accept();
         self.orphans += draft.orphans;
         self.world.publish(draft.finish(), self.position);
-        Ok(())
+        Ok(intact)
     }
 
     /// A damaged stretch with something good behind it. What can be read of the group that began there is used: its
@@ -283,12 +312,30 @@ impl<'a> Replay<'a> {
         let mut octets = vec![0; length];
         let read = read_full(&*main.file, &mut octets, from).map_err(at(&path))?;
         octets.truncate(read);
-        let header = group::Header::decode(&octets);
+        let ours = |h: &group::Header| {
+            h.secret == main.header.epoch.secret && (h.segment, h.offset) == (main.header.number, from)
+        };
+        let header = group::Header::decode(&octets).filter(ours);
         let first = header.map_or(self.position.commit.0 + 1, |h| h.first_commit);
-        if let Some(records) = octets.get(HEADER..) {
-            self.records(main.header.number, from + HEADER as u64, records, first)?;
-        }
-        let what = if header.is_some() { "a group is damaged" } else { "a group's header is damaged" };
+        let intact = match octets.get(HEADER..) {
+            Some(records) => self.records(main.header.number, from + HEADER as u64, records, first)?,
+            None => 0,
+        };
+        let what = match header {
+            // Only octets of bodies are spoilt: those are missed when they are read, and nothing else is lost.
+            Some(header) if header.length <= intact && header.total() == Some(to - from) => {
+                self.position.seq = self.position.seq.max(header.seq);
+                "a group is damaged"
+            }
+            _ => {
+                self.loss.get_or_insert_with(|| format!("a group of {path} at {from} is not whole"));
+                if header.is_some() {
+                    "records of a group are damaged"
+                } else {
+                    "a group's header is damaged"
+                }
+            }
+        };
         self.rot.push(Rot { file: path, offset: from, octets: to - from, what: what.to_owned() });
         self.after_rot = true;
         Ok(())

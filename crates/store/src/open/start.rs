@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::found::{Found, Main, look};
-use super::index::{Usable, build, usable};
+use super::index::{Usable, build, mark_running, usable};
 use super::replay::{Replay, Tail};
-use super::{Came, OpenError, Opening, Rot, tail};
+use super::{Came, OpenError, Opening, Rot, epoch, tail};
 use crate::commit::writer::Writer;
 use crate::digest;
 use crate::group::BORDER;
 use crate::index::Index;
+use crate::index::state::Witness;
 use crate::options::{Options, Progress};
-use crate::segment::{self, DIR, Epoch, Files, Header, TMP, main_path};
+use crate::segment::{self, DIR, Files, Header, TMP, main_path};
 use crate::shared::{INDEX, Shared, at};
 use crate::state::world::{Position, World};
 use crate::vfs::{Lock, Open, Vfs, sync_name_of_root, write_full};
@@ -41,44 +42,65 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     // What was made ahead of need gives room back first: on a full disk, opening needs some.
     tail::clear(vfs)?;
     let mut known = learn(options, &found, first, last)?;
+    let store = last.header.store;
+    if known.loss.is_some() && known.index.is_none() && vfs.exists(INDEX).map_err(at(INDEX))? {
+        // The proof stays until a new epoch is durable.
+        mark_running(options, INDEX, store, known.witness)?;
+    }
     // From here on the log is changed on disk.
     let (torn, missing_bodies) = settle(options, &found, last, &mut known)?;
-    let store = last.header.store;
-    if known.index.is_none() {
-        let index = build(options, store, &known.world.read())?;
-        known.world.set_index(index);
-        known.world.write().dirty = Default::default();
-    }
+    let Known { world, index, came, end, position, groups, rot, orphans, loss, witness, .. } = known;
 
     let files = Files::new(options.vfs.clone(), options.tuning.sabotage);
     found.sides.iter().for_each(|&n| files.taken(n));
     for main in &found.mains {
         files.add_main(main.header.number, main.header.epoch.tag, None);
     }
-    let (file, number, position) = (last.file.clone(), last.header.number, known.position);
+    let (file, number) = (last.file.clone(), last.header.number);
     files.add_main(number, last.header.epoch.tag, Some(file.clone()));
-    let opening = Opening {
-        came: if new { Came::New } else { known.came },
-        groups: known.groups,
-        rows: known.world.read().mailboxes.values().map(|m| u64::from(m.head.exists)).sum(),
-        torn,
-        rot: known.rot,
-        orphans: known.orphans,
-        missing_bodies,
-    };
     let capacity = file.len().map_err(at(main_path(number)))?;
-    let shared = Arc::new(Shared::new(options, store, last.header.epoch, files, known.world, held));
+    let begun = if loss.is_some() { epoch::secret(&options.random) } else { last.header.epoch };
+    let shared = Arc::new(Shared::new(options, store, begun, files, world, held));
     shared.look_at_space();
     if position.seq > 0 && (options.clock.wall().secs - position.time.secs).abs() > LONG {
         shared.freeze();
     }
     let mut writer = Writer { shared: shared.clone(), file, segment: number, capacity, position };
-    if matches!(known.end, Tail::Rotten { .. }) {
-        // Nothing is ever written behind rot in the same file.
+    if loss.is_some() {
+        shared.files.taken(witness.segment);
+        epoch::beyond(&mut writer.position, &witness);
+    }
+    if loss.is_some() || matches!(end, Tail::Rotten { .. }) {
+        // Nothing is ever written behind rot in the same file, and each epoch begins a file of its own.
         let now = shared.group_time(position.time);
         let rolled = writer.roll(0, now);
         rolled.map_err(|e| OpenError::Io { what: "a new segment".into(), error: e.into_inner() })?;
     }
+    if loss.is_some() {
+        epoch::begin(&mut writer, &witness)?;
+    }
+    if index.is_none() {
+        let index = {
+            let mut published = shared.world.write();
+            published.position = writer.position;
+            published.dirty = Default::default();
+            build(options, store, &published)?
+        };
+        shared.world.set_index(index);
+    }
+    if epoch::is_restored(vfs)? {
+        epoch::forget_restore(vfs)?;
+    }
+    let opening = Opening {
+        came: if new { Came::New } else { came },
+        groups,
+        rows: shared.world.read().mailboxes.values().map(|m| u64::from(m.head.exists)).sum(),
+        torn,
+        rot,
+        renewed: loss,
+        orphans,
+        missing_bodies,
+    };
     Ok((shared, writer, opening))
 }
 
@@ -94,17 +116,19 @@ struct Known {
     groups: u64,
     rot: Vec<Rot>,
     orphans: u64,
+    /// What somebody was told is kept, and is not.
+    loss: Option<String>,
+    witness: Witness,
 }
 
 /// Takes the index if it can be believed, and replays what of the log it does not hold.
 fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<Known, OpenError> {
     let world = World::default();
-    let (index, clean, came, named) = match usable(options, last.header.store, found) {
-        Ok(Usable { index, published, clean }) => {
-            let named = published.position.seq;
+    let (index, clean, came, witness) = match usable(options, last.header.store, found) {
+        Ok(Usable { index, published, clean, witness }) => {
             *world.write() = published;
             world.set_index(index.clone());
-            (Some(index), clean, if clean { Came::Clean } else { Came::Resumed }, named)
+            (Some(index), clean, if clean { Came::Clean } else { Came::Resumed }, witness)
         }
         Err(no) => {
             world.write().position = Position {
@@ -116,15 +140,19 @@ fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<
                 time: first.header.time,
                 ..Position::default()
             };
-            (None, false, Came::Rebuilt { why: no.why }, no.named)
+            (None, false, Came::Rebuilt { why: no.why }, no.witness)
         }
     };
     let from = world.read().position;
-    let mut replay = Replay::new(options, &world, found, from, named);
+    let mut replay = Replay::new(options, &world, found, from, witness.seq);
     let end = if clean { Tail::Clean } else { replay.run()? };
     let (position, groups, orphans) = (replay.position, replay.groups, replay.orphans);
     let rot = std::mem::take(&mut replay.rot);
-    Ok(Known { world, index, came, clean, end, position, groups, rot, orphans })
+    let mut loss = replay.loss.take().filter(|_| !options.tuning.sabotage.no_epoch());
+    if epoch::is_restored(&*options.vfs)? {
+        loss.get_or_insert_with(|| "the store was restored from a backup".to_owned());
+    }
+    Ok(Known { world, index, came, clean, end, position, groups, rot, orphans, loss, witness })
 }
 
 /// Puts the log's end in order, makes it durable, and removes what no commit adopted. Says where a torn end lies now,
@@ -197,15 +225,11 @@ fn begin(options: &Options, found: &Found) -> Result<(), OpenError> {
     if index || !found.sides.is_empty() {
         return Err(OpenError::NotAStore("there is an index or mail, but the log is gone".into()));
     }
-    let mut random = [0; 36];
-    (options.random)(&mut random);
-    let mut secret = [0; 16];
-    secret.copy_from_slice(&random[..16]);
-    let number = |octets: &[u8]| octets.iter().fold(0u128, |n, &b| n << 8 | u128::from(b));
+    let mut store = [0; 16];
+    (options.random)(&mut store);
     let header = Header {
-        store: number(&random[16..32]),
-        // The tag is public; 0 stands for "not known".
-        epoch: Epoch { secret, tag: (number(&random[32..36]) as u32).max(1) },
+        store: u128::from_le_bytes(store),
+        epoch: epoch::secret(&options.random),
         number: 1,
         previous: 0,
         previous_end: 0,

@@ -7,6 +7,7 @@ use super::{Delivery, Record, kind};
 use crate::codec::{Put, Take};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::{BLOCK_ROWS, Block, Row};
+use crate::state::world::Counters;
 
 impl Record {
     pub(super) fn encode_meta(&self, to: &mut Vec<u8>) {
@@ -41,6 +42,17 @@ impl Record {
             Record::Side { number, octets } => {
                 to.u32(*number);
                 to.u64(*octets);
+            }
+            Record::Epoch { tag, counters, mailboxes } => {
+                to.u32(*tag);
+                to.u32(counters.account);
+                to.u32(counters.mailbox);
+                to.u32(counters.uid_validity);
+                for (id, uid_validity, uid_next) in mailboxes {
+                    to.u32(id.0);
+                    to.u32(uid_validity.get());
+                    to.u32(*uid_next);
+                }
             }
             Record::Mailbox { id, account, path, uid_validity, special_use } => {
                 to.u32(id.0);
@@ -205,6 +217,15 @@ pub(super) fn decode_meta(kind: u16, take: &mut Take<'_>) -> Option<Record> {
             keyword: Keyword::parse(take.bytes()?)?,
         },
         kind::SIDE => Record::Side { number: take.u32()?, octets: take.u64()? },
+        kind::EPOCH => {
+            let tag = take.u32()?;
+            let counters = Counters { account: take.u32()?, mailbox: take.u32()?, uid_validity: take.u32()? };
+            let mut mailboxes = Vec::new();
+            while !take.is_empty() {
+                mailboxes.push((MailboxId(take.u32()?), UidValidity::new(take.u32()?)?, take.u32()?));
+            }
+            Record::Epoch { tag, counters, mailboxes }
+        }
         kind::MAILBOX => Record::Mailbox {
             id: MailboxId(take.u32()?),
             account: AccountId(take.u32()?),

@@ -21,6 +21,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 use crate::codec::{Put, Take, pad8};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::Row;
+use crate::state::world::Counters;
 
 /// Octets of a record's header.
 pub(crate) const HEADER: usize = 24;
@@ -40,6 +41,7 @@ pub(crate) mod kind {
     pub(crate) const EXPUNGED: u16 = 6;
     pub(crate) const KEYWORD: u16 = 7;
     pub(crate) const SIDE: u16 = 8;
+    pub(crate) const EPOCH: u16 = 9;
     pub(crate) const MAILBOX: u16 = 16;
     pub(crate) const MAILBOX_GONE: u16 = 17;
     pub(crate) const MAILBOX_PATH: u16 = 18;
@@ -115,6 +117,10 @@ pub(crate) enum Record {
     Keyword { mailbox: MailboxId, bit: u8, keyword: Keyword },
     /// A side segment is part of the log.
     Side { number: u32, octets: u64 },
+    /// Acknowledged groups were lost, or the store was restored: from here on every mailbox has another UIDVALIDITY and
+    /// goes on with this UID (0: none left), and numbers are given out from these on. Nothing that was lost before it
+    /// can be taken for something else.
+    Epoch { tag: u32, counters: Counters, mailboxes: Vec<(MailboxId, UidValidity, u32)> },
     /// A mailbox is made.
     Mailbox {
         id: MailboxId,
@@ -249,6 +255,7 @@ impl Record {
             Record::Expunged { .. } => kind::EXPUNGED,
             Record::Keyword { .. } => kind::KEYWORD,
             Record::Side { .. } => kind::SIDE,
+            Record::Epoch { .. } => kind::EPOCH,
             Record::Mailbox { .. } => kind::MAILBOX,
             Record::MailboxGone { .. } => kind::MAILBOX_GONE,
             Record::MailboxPath { .. } => kind::MAILBOX_PATH,
@@ -291,7 +298,7 @@ pub(crate) enum Bad {
 fn known(kind: u16) -> bool {
     matches!(
         kind,
-        kind::COMMIT..=kind::SIDE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
+        kind::COMMIT..=kind::EPOCH | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
     )
 }
 

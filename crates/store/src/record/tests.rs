@@ -42,6 +42,15 @@ fn records_have_the_octets_that_they_had_from_the_first_day() {
     let octets = encoded(&Record::Delivery(Box::new(delivery())));
     assert_eq!(format!("{:08x}", crc32c::crc32c(&octets)), KNOWN);
     assert_eq!(octets.len(), 24 + 104, "a meta of 98 octets, padded");
+    let epoch = Record::Epoch {
+        tag: 0x0a0b_0c0d,
+        counters: Counters { account: 2, mailbox: 7, uid_validity: 9 },
+        mailboxes: vec![(MailboxId(7), UidValidity::new(9).unwrap(), 3)],
+    };
+    let octets = encoded(&epoch);
+    assert_eq!(&octets[..12], b"PfRc\x09\0\x01\x01\x1c\0\0\0");
+    assert_eq!(octets[24..40], [13, 12, 11, 10, 2, 0, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0]);
+    assert_eq!(octets[40..52], [7, 0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0]);
     let mut body = Vec::new();
     encode_body(&mut body, 5, &piece_crcs(b"hello"));
     assert_eq!(&body[..16], b"PfRc\x02\0\x01\x01\x04\0\0\0\x05\0\0\0");
@@ -129,6 +138,16 @@ fn any_record() -> impl Strategy<Value = Record> {
             keyword: Keyword::parse(k.as_bytes()).unwrap()
         }),
         any::<(u32, u64)>().prop_map(|(number, octets)| Record::Side { number, octets }),
+        (any::<[u32; 4]>(), prop::collection::vec((any::<u32>(), 1u32.., any::<u32>()), 0..50)).prop_map(
+            |(n, list)| Record::Epoch {
+                tag: n[0],
+                counters: Counters { account: n[1], mailbox: n[2], uid_validity: n[3] },
+                mailboxes: list
+                    .into_iter()
+                    .map(|(id, v, next)| (MailboxId(id), UidValidity::new(v).unwrap(), next))
+                    .collect(),
+            }
+        ),
         (mailbox.clone(), account.clone(), text, 1u32.., use_of).prop_map(
             |(id, account, path, v, special_use)| {
                 Record::Mailbox { id, account, path, uid_validity: UidValidity::new(v).unwrap(), special_use }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::ids::{ModSeq, UidValidity};
+use wire::ids::{ModSeq, Uid, UidValidity};
 
 use super::block::Row;
 use super::directory::{Account, Directory, MailboxInfo, Target};
@@ -54,6 +54,12 @@ impl Draft<'_> {
                 None => self.orphans += 1,
             },
             Record::Side { number, octets } => self.add_side(*number, *octets),
+            Record::Epoch { counters, mailboxes, .. } => {
+                *self.counters_mut() = *counters;
+                for &(id, uid_validity, uid_next) in mailboxes {
+                    self.renew(id, uid_validity, uid_next, commit)?;
+                }
+            }
             other => self.apply_directory(other, commit),
         }
         Ok(())
@@ -79,6 +85,23 @@ impl Draft<'_> {
         let next = self.counters().uid_validity.saturating_add(1);
         let Some(uid_validity) = UidValidity::new(next) else { return Ok(()) };
         self.apply_directory(&Record::Mailbox { id, account, path, uid_validity, special_use: None }, commit);
+        Ok(())
+    }
+
+    /// A mailbox is another one for its clients from here on.
+    fn renew(
+        &mut self,
+        id: MailboxId,
+        uid_validity: UidValidity,
+        uid_next: u32,
+        commit: ModSeq,
+    ) -> Result<(), IndexError> {
+        let Some(mailbox) = self.mailbox_mut(id)? else { return Ok(()) };
+        mailbox.renew(uid_validity, Uid::new(uid_next), commit);
+        if let Some(account) = self.directory_mut().renew_mailbox(id, uid_validity) {
+            self.touch(account);
+        }
+        self.cost(256);
         Ok(())
     }
 
@@ -235,6 +258,12 @@ impl Directory {
                 a.by_path.remove(&info.path);
             }
         });
+        Some(info.account)
+    }
+
+    fn renew_mailbox(&mut self, id: MailboxId, uid_validity: UidValidity) -> Option<AccountId> {
+        let info = Arc::make_mut(self.mailboxes.get_mut(&id)?);
+        info.uid_validity = uid_validity;
         Some(info.account)
     }
 

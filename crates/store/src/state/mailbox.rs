@@ -147,15 +147,37 @@ impl Mailbox {
         changed
     }
 
-    /// Names the next keyword bit. A number that is not the next comes only from a damaged log: the bits between get
-    /// names that no client can have given.
-    pub(crate) fn name_keyword(&mut self, bit: u8, keyword: Keyword) {
-        let keywords = Arc::make_mut(&mut self.rows_mut().keywords);
-        let bit = usize::from(bit);
-        while keywords.len() < bit {
+    /// Gives it another UIDVALIDITY and the UID to go on with. What vanished under the old one is nobody's concern.
+    pub(crate) fn renew(&mut self, uid_validity: UidValidity, uid_next: Option<Uid>, at: ModSeq) {
+        let rows = self.rows_mut();
+        rows.vanished.forget(at);
+        // Names of keywords may be among what was lost: their bits must not become another keyword's.
+        let used = rows.table.rows().fold(0u128, |all, row| all | row.keywords);
+        if let Some(bit) = u8::try_from(128 - used.leading_zeros()).ok().and_then(|n| n.checked_sub(1)) {
+            self.name_lost_keywords(usize::from(bit) + 1);
+        }
+        self.head = Head { uid_validity, uid_next, highest_modseq: at, ..self.head };
+    }
+
+    /// Sees to it that so many keyword bits have names.
+    fn name_lost_keywords(&mut self, bits: usize) {
+        let rows = self.rows_mut();
+        if rows.keywords.len() >= bits {
+            return;
+        }
+        let keywords = Arc::make_mut(&mut rows.keywords);
+        while keywords.len() < bits {
             let Some(lost) = Keyword::parse(format!("$Lost{}", keywords.len()).as_bytes()) else { return };
             keywords.push(lost);
         }
+    }
+
+    /// Names the next keyword bit. A number that is not the next comes only from a damaged log: the bits between get
+    /// names that no client can have given.
+    pub(crate) fn name_keyword(&mut self, bit: u8, keyword: Keyword) {
+        let bit = usize::from(bit);
+        self.name_lost_keywords(bit);
+        let keywords = Arc::make_mut(&mut self.rows_mut().keywords);
         match keywords.get_mut(bit) {
             Some(there) => *there = keyword,
             None => keywords.push(keyword),

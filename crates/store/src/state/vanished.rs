@@ -88,6 +88,13 @@ impl Vanished {
         }
     }
 
+    /// Forgets all that vanished up to now.
+    pub(crate) fn forget(&mut self, at: ModSeq) {
+        self.first = self.first.saturating_add(self.chunks.len() as u32);
+        self.chunks = Arc::default();
+        self.floor = self.floor.max(at.0);
+    }
+
     /// What vanished after a mod-sequence, and whether that is all of it.
     pub(crate) fn since(&self, since: ModSeq) -> (Runs, bool) {
         let from = self.chunks.partition_point(|c| c.runs.last().is_some_and(|r| r.0 <= since.0));

@@ -1,5 +1,7 @@
 //! One life of a store: work, faults, deaths and openings, all decided by a seed.
 
+mod rot;
+
 use crate::work::Work;
 use crate::world::{Op, Sum, World};
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,6 +129,8 @@ pub struct Life {
     /// Whether space was short since the last opening.
     tight: bool,
     closing: bool,
+    /// Octets of the log have gone bad, and stay so.
+    rotten: bool,
     /// The story, for whoever replays a failing seed.
     story: String,
     pub(crate) work: Work,
@@ -173,6 +177,7 @@ impl Life {
             index_hurt: false,
             tight: false,
             closing: false,
+            rotten: false,
             story: String::new(),
             work,
         }
@@ -210,7 +215,7 @@ impl Life {
             if self.open()? {
                 self.check("at the end")?;
                 self.die()?;
-                return if self.rng.chance(40) { self.rot() } else { Ok(()) };
+                return if self.rng.chance(40) { self.life_after_rot() } else { Ok(()) };
             }
         }
         Err("it never opened again".into())
@@ -266,7 +271,8 @@ impl Life {
             Ok((store, opening)) => {
                 self.note(format!("opened: {opening:?}"));
                 self.store = Some(store);
-                if !opening.rot.is_empty() || !opening.missing_bodies.is_empty() {
+                let damaged = !opening.rot.is_empty() || !opening.missing_bodies.is_empty();
+                if (damaged && !self.rotten) || opening.renewed.is_some() {
                     return Err(format!("damage where there is none: {opening:?}"));
                 }
                 if !self.disk.is_off() {
@@ -714,66 +720,6 @@ impl Life {
             _ => return,
         };
         self.note(format!("the index is mauled: {done:?}"));
-    }
-
-    /// Octets of the log go bad. Nothing wrong may be served as if it were right, and nothing may be lost in silence.
-    fn rot(&mut self) -> Check<()> {
-        let logs: Vec<_> =
-            self.disk.files().into_iter().filter(|(path, _)| path.starts_with("log/")).collect();
-        if logs.is_empty() {
-            return Ok(());
-        }
-        let (path, len) = logs[self.rng.index(logs.len())].clone();
-        let at = self.rng.below(len);
-        let how = if self.rng.chance(60) { Rot::Flip(self.rng.below(8) as u8) } else { Rot::ZeroSector };
-        self.disk.rot(&path, at, how);
-        self.note(format!("{path} rots at {at} of {len}: {how:?}"));
-        let (store, opening) = match Store::open(self.options()) {
-            Ok(opened) => opened,
-            // A refusal with a reason is an answer.
-            Err(e) => {
-                self.note(format!("refused: {e}"));
-                return Ok(());
-            }
-        };
-        self.note(format!("opened: {opening:?}"));
-        self.store = Some(store.clone());
-        let mut told =
-            !opening.rot.is_empty() || opening.torn.is_some() || !opening.missing_bodies.is_empty();
-        let mut lost = Vec::new();
-        for (id, must) in self.world.mailboxes().filter_map(|m| m.id.map(|id| (id, m))) {
-            let view = match store.view(id) {
-                Ok(view) => view,
-                Err(e) => {
-                    lost.push(format!("mailbox {id}: {e}"));
-                    continue;
-                }
-            };
-            for (uid, message) in &must.rows {
-                let row = Uid::new(*uid).and_then(|uid| view.row(uid));
-                let Some(row) = row.filter(|_| view.uid_validity().get() == must.validity.unwrap_or(0))
-                else {
-                    lost.push(format!("mailbox {id}: message {uid}"));
-                    continue;
-                };
-                match store.message(&row).and_then(|m| m.to_vec()) {
-                    Ok(octets) if octets == **message.octets => {}
-                    Ok(_) => {
-                        return Err(format!(
-                            "mailbox {id}, message {uid}: other octets after rot, served as good"
-                        ));
-                    }
-                    Err(e) => {
-                        told = true;
-                        self.story.push_str(&format!("       message {uid} of {id}: {e}\n"));
-                    }
-                }
-            }
-        }
-        if !told && !lost.is_empty() {
-            return Err(format!("lost in silence after rot in {path} at {at}: {lost:?}; {opening:?}"));
-        }
-        Ok(())
     }
 }
 

@@ -138,3 +138,8 @@ fn a_store_that_checks_no_sums_is_found() {
 fn a_store_that_leaves_the_torn_tail_is_found() {
     finds(Sabotage::TailNotCut);
 }
+
+#[test]
+fn a_store_that_begins_no_new_epoch_after_a_loss_is_found() {
+    finds(Sabotage::NoEpoch);
+}
