@@ -80,8 +80,8 @@ fn apply(shared: &Shared) -> Result<bool, IndexError> {
     if let Some(old) = &dirty.directory {
         keys::put_directory(&mut writes, old, &directory);
     }
-    for &(number, octets) in &dirty.sides {
-        keys::put_side(&mut writes, number, octets);
+    for (&number, side) in &dirty.sides {
+        keys::put_side(&mut writes, number, side.as_ref());
     }
     keys::put_position(&mut writes, &position, &counters);
     index.apply(writes)?;

@@ -12,7 +12,7 @@ use wire::flag::Keyword;
 use wire::ids::{ModSeq, Uid, UidValidity};
 
 use crate::codec::{Put, Take};
-use crate::id::{AccountId, MailboxId, UnixTime};
+use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::{Index, IndexError, Writes};
 use crate::record::special_use;
 use crate::state::block::Block;
@@ -20,10 +20,10 @@ use crate::state::directory::{Directory, MailboxInfo, Target};
 use crate::state::mailbox::{Head, Mailbox, Rows};
 use crate::state::table::Table;
 use crate::state::vanished::{Chunk, Vanished};
-use crate::state::world::{Counters, Position, Published};
+use crate::state::world::{Counters, Position, Published, Side};
 
 /// The format of all this; another one is a rebuild.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 const PIECE: usize = 3_500;
 
 fn key(letter: u8, id: u32) -> Vec<u8> {
@@ -61,8 +61,28 @@ pub(crate) fn put_position(to: &mut Writes, position: &Position, counters: &Coun
     to.put(vec![b'P'], v);
 }
 
-pub(crate) fn put_side(to: &mut Writes, number: u32, octets: u64) {
-    to.put(key(b'a', number), octets.to_le_bytes());
+/// A side segment; `None` when it is given up.
+pub(crate) fn put_side(to: &mut Writes, number: u32, side: Option<&Side>) {
+    let key = key(b'a', number);
+    let Some(side) = side else { return to.delete(key) };
+    let mut v = Vec::new();
+    v.u64(side.octets);
+    if let Some((first, last)) = side.named {
+        for n in [first.segment, first.ordinal, last.segment, last.ordinal] {
+            v.u32(n);
+        }
+    }
+    to.put(key, v);
+}
+
+fn decode_side(take: &mut Take<'_>) -> Option<Side> {
+    let octets = take.u64()?;
+    if take.is_empty() {
+        return Some(Side { octets, named: None });
+    }
+    let mut location = || Some(Location { segment: take.u32()?, ordinal: take.u32()? });
+    let named = Some((location()?, location()?));
+    take.is_empty().then_some(Side { octets, named })
 }
 
 fn encode_head(head: &Head, vanished: &Vanished) -> Vec<u8> {
@@ -223,9 +243,9 @@ pub(crate) fn load(index: &dyn Index) -> Result<Option<Published>, IndexError> {
         }
         _ => bad = true,
     })?;
-    index.scan(b"a", &mut |key, value| match (id_of(key), Take::new(value).u64()) {
-        (Some(number), Some(octets)) => {
-            published.sides.insert(number, octets);
+    index.scan(b"a", &mut |key, value| match (id_of(key), decode_side(&mut Take::new(value))) {
+        (Some(number), Some(side)) => {
+            published.sides.insert(number, side);
         }
         _ => bad = true,
     })?;

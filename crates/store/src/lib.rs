@@ -12,6 +12,7 @@
 mod applier;
 mod codec;
 mod commit;
+mod compact;
 mod digest;
 pub mod fuzz;
 mod group;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::id::Location;
 use crate::options::{Octets, Sabotage};
 use crate::record::{self, HEADER, Header, PIECE, kind};
-use crate::segment::{Files, offset_of};
+use crate::segment::{Files, Opened};
 use crate::side;
 use crate::state::block::Row;
 use crate::vfs::{File, read_full};
@@ -55,19 +55,19 @@ impl Part {
 /// A stretch of a file that has been read.
 #[derive(Clone, Debug)]
 struct Window {
-    file: Arc<dyn File>,
+    from: Opened,
     segment: u32,
     start: u64,
     buffer: Arc<Vec<u8>>,
 }
 
 impl Window {
-    fn read(file: Arc<dyn File>, segment: u32, start: u64, end: u64) -> io::Result<Window> {
+    fn read(from: Opened, segment: u32, start: u64, end: u64) -> io::Result<Window> {
         let length = usize::try_from(end.saturating_sub(start)).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut buffer = vec![0; length];
-        let read = read_full(&*file, &mut buffer, start)?;
+        let read = read_full(&*from.file, &mut buffer, start)?;
         buffer.truncate(read);
-        Ok(Window { file, segment, start, buffer: Arc::new(buffer) })
+        Ok(Window { from, segment, start, buffer: Arc::new(buffer) })
     }
 
     /// From an offset of the file to the end of what was read; `None` outside.
@@ -295,19 +295,19 @@ impl Octets for Message {
     }
 }
 
-/// Where a row's octets probably lie: the body right before its delivery.
-fn stretch(row: &Row) -> (u64, u64) {
-    let delivery = offset_of(row.content);
+/// Where a row's octets probably lie: the body right before its delivery. `None` if they are not there any more.
+fn stretch(from: &Opened, row: &Row) -> Option<(u64, u64)> {
+    let delivery = from.place(row.content.ordinal)?;
     let table = u64::from(row.size).div_ceil(PIECE as u64) * 4;
     let before = if u64::from(row.size) <= WHOLE { u64::from(row.size) + table + AROUND / 4 } else { 0 };
-    (delivery.saturating_sub(before), delivery + AROUND)
+    Some((delivery.saturating_sub(before), delivery + AROUND))
 }
 
 /// A message's octets, as far as they are not in `window` read now.
 fn message(files: &Files, row: &Row, window: &Window) -> Result<Message, ReadError> {
     let damaged = || ReadError::Damaged(row.content);
     let sabotage = files.sabotage;
-    let at = offset_of(row.content);
+    let at = window.from.place(row.content.ordinal).ok_or_else(damaged)?;
     // The delivery, from the window if it is whole there.
     let header = window.at(at).and_then(Header::read).ok_or_else(damaged)?;
     if header.kind != kind::DELIVERY {
@@ -317,7 +317,7 @@ fn message(files: &Files, row: &Row, window: &Window) -> Result<Message, ReadErr
     let around = match window.part(at, header.data_at()) {
         Some(_) => window,
         None => {
-            own = Window::read(window.file.clone(), window.segment, at, at + header.data_at())?;
+            own = Window::read(window.from.clone(), window.segment, at, at + header.data_at())?;
             &own
         }
     };
@@ -329,11 +329,12 @@ fn message(files: &Files, row: &Row, window: &Window) -> Result<Message, ReadErr
     let body = if body.segment == window.segment {
         body_in_main(window, body, sabotage)?
     } else if files.is_main(body.segment) {
-        let start = offset_of(body);
-        let around = Window::read(files.file(body.segment)?, body.segment, start, start + AROUND)?;
+        let from = files.file(body.segment)?;
+        let start = from.place(body.ordinal).ok_or(ReadError::Damaged(body))?;
+        let around = Window::read(from, body.segment, start, start + AROUND)?;
         body_in_main(&around, body, sabotage)?
     } else {
-        let file = files.file(body.segment)?;
+        let file = files.file(body.segment)?.file;
         let opened = side::open(&*file, body.segment)?.ok_or(ReadError::Damaged(body))?;
         let (octets, crcs) = opened;
         Body::File { file, at: body, data: side::DATA_AT, octets, crcs, last: Mutex::default(), sabotage }
@@ -347,11 +348,11 @@ fn message(files: &Files, row: &Row, window: &Window) -> Result<Message, ReadErr
 
 fn body_in_main(window: &Window, body: Location, sabotage: Sabotage) -> Result<Body, ReadError> {
     let damaged = || ReadError::Damaged(body);
-    let at = offset_of(body);
+    let at = window.from.place(body.ordinal).ok_or_else(damaged)?;
     let own;
     let mut near = window;
     if window.at(at).is_none_or(|octets| octets.len() < HEADER) {
-        own = Window::read(window.file.clone(), window.segment, at, at + AROUND)?;
+        own = Window::read(window.from.clone(), window.segment, at, at + AROUND)?;
         near = &own;
     }
     let header = near.at(at).and_then(Header::read).ok_or_else(damaged)?;
@@ -364,7 +365,7 @@ fn body_in_main(window: &Window, body: Location, sabotage: Sabotage) -> Result<B
         || (octets <= WHOLE && near.part(at, header.total()).is_none())
     {
         let end = if octets <= WHOLE { header.total() } else { header.data_at() };
-        whole = Window::read(near.file.clone(), near.segment, at, at + end)?;
+        whole = Window::read(near.from.clone(), near.segment, at, at + end)?;
         &whole
     } else {
         near
@@ -382,7 +383,7 @@ fn body_in_main(window: &Window, body: Location, sabotage: Sabotage) -> Result<B
             }
         }
         None => Ok(Body::File {
-            file: near.file.clone(),
+            file: near.from.file.clone(),
             at: body,
             data,
             octets,
@@ -400,8 +401,9 @@ fn sound(sabotage: Sabotage, octets: &[u8], crc: Option<u32>) -> bool {
 
 /// One message.
 pub(crate) fn read(files: &Files, row: &Row) -> Result<Message, ReadError> {
-    let (start, end) = stretch(row);
-    let window = Window::read(files.file(row.content.segment)?, row.content.segment, start, end)?;
+    let from = files.file(row.content.segment)?;
+    let (start, end) = stretch(&from, row).ok_or(ReadError::Damaged(row.content))?;
+    let window = Window::read(from, row.content.segment, start, end)?;
     message(files, row, &window)
 }
 
@@ -419,9 +421,14 @@ impl<'a> Messages<'a> {
     }
 
     fn one(&mut self, row: &Row) -> Result<Message, ReadError> {
-        let (start, end) = stretch(row);
+        let segment = row.content.segment;
+        let from = match &self.window {
+            Some(window) if window.segment == segment => window.from.clone(),
+            _ => self.files.file(segment)?,
+        };
+        let (start, end) = stretch(&from, row).ok_or(ReadError::Damaged(row.content))?;
         if let Some(window) = &self.window
-            && window.segment == row.content.segment
+            && window.segment == segment
             && window.start <= start
             && end <= window.start + window.buffer.len() as u64
         {
@@ -429,15 +436,15 @@ impl<'a> Messages<'a> {
         }
         // As many of the following as lie behind this one, close by.
         let mut until = end;
-        for next in self.rows {
-            let (from, to) = stretch(next);
-            let near = next.content.segment == row.content.segment && from >= start && from <= until + AROUND;
+        for next in self.rows.iter().take_while(|next| next.content.segment == segment) {
+            let Some((next_start, to)) = stretch(&from, next) else { break };
+            let near = next_start >= start && next_start <= until + AROUND;
             if !near || to.max(until) - start > TOGETHER {
                 break;
             }
             until = until.max(to);
         }
-        let window = Window::read(self.files.file(row.content.segment)?, row.content.segment, start, until)?;
+        let window = Window::read(from, segment, start, until)?;
         let message = message(self.files, row, &window);
         self.window = Some(window);
         message

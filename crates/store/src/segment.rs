@@ -1,7 +1,7 @@
 //! Segments: the files of the log, their names, their first page, and the handles through which they are read.
 //!
 //! A main segment is preallocated; its first page says which segment came before and where that one ends (what lies
-//! beyond was in doubt and is nobody's). A side segment holds one large body (`crate::side`). Both share one sequence
+//! beyond was in doubt and is nobody's). A compacted one (`crate::compact`) stands in its place. A side segment holds one large body (`crate::side`). Both share one sequence
 //! of numbers; a location does not say which kind its segment is, the list of main segments does.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,8 +9,10 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::{Put, Take};
+use crate::compact;
+use crate::compact::format::Places;
 use crate::group::BORDER;
-use crate::id::{Location, UnixTime};
+use crate::id::UnixTime;
 use crate::options::Sabotage;
 use crate::vfs::{File, Open, Vfs};
 
@@ -126,23 +128,75 @@ pub(crate) fn side_path(number: u32) -> String {
     format!("{DIR}/{number:08}.side")
 }
 
-/// What a name in the log's directory is: its number, and whether it is a main segment.
-pub(crate) fn parse_name(name: &str) -> Option<(u32, bool)> {
+/// A compacted main segment's path; generations begin with 2.
+pub(crate) fn compacted_path(number: u32, generation: u32) -> String {
+    format!("{DIR}/{number:08}.g{generation}")
+}
+
+/// A main segment's path in a generation; the first is the segment as it was written.
+pub(crate) fn generation_path(number: u32, generation: u32) -> String {
+    if generation > 1 { compacted_path(number, generation) } else { main_path(number) }
+}
+
+/// What a file of the log's directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// A main segment of this generation.
+    Main(u32),
+    Side,
+}
+
+/// What a name in the log's directory is: a segment's number and kind.
+pub(crate) fn parse_name(name: &str) -> Option<(u32, Kind)> {
     let (number, kind) = name.split_once('.')?;
     if number.len() != 8 {
         return None;
     }
     let number = number.parse().ok().filter(|&n| n > 0)?;
     match kind {
-        "seg" => Some((number, true)),
-        "side" => Some((number, false)),
-        _ => None,
+        "seg" => Some((number, Kind::Main(1))),
+        "side" => Some((number, Kind::Side)),
+        kind => {
+            let generation = kind.strip_prefix('g').filter(|n| !n.starts_with('0'))?.parse().ok()?;
+            (generation > 1).then_some((number, Kind::Main(generation)))
+        }
     }
 }
 
-/// Where a location's record begins in its file.
-pub(crate) fn offset_of(at: Location) -> u64 {
-    u64::from(at.ordinal) * 8
+/// A main segment's file, open for reading, and where its records lie in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: Arc<dyn File>,
+    /// Of a compacted one.
+    places: Option<Arc<Places>>,
+}
+
+impl Opened {
+    /// A segment as it was written.
+    pub(crate) fn written(file: Arc<dyn File>) -> Opened {
+        Opened { file, places: None }
+    }
+
+    /// A compacted one.
+    pub(crate) fn compacted(file: Arc<dyn File>, places: Places) -> Opened {
+        Opened { file, places: Some(Arc::new(places)) }
+    }
+
+    /// Where the record with this ordinal begins; `None` if it is not there any more.
+    pub(crate) fn place(&self, ordinal: u32) -> Option<u64> {
+        match &self.places {
+            None => Some(u64::from(ordinal) * 8),
+            Some(places) => places.offset(ordinal),
+        }
+    }
+}
+
+/// A main segment, as it is known without its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The tag of its epoch.
+    pub(crate) tag: u32,
+    pub(crate) generation: u32,
 }
 
 /// The log's files, as readers see them.
@@ -155,9 +209,8 @@ pub(crate) struct Files {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Main segments, with the tag of their epoch.
-    mains: BTreeMap<u32, u32>,
-    open: HashMap<u32, (u64, Arc<dyn File>)>,
+    mains: BTreeMap<u32, Known>,
+    open: HashMap<u32, (u64, Opened)>,
     tick: u64,
     next: u32,
 }
@@ -171,14 +224,20 @@ impl Files {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a main segment known.
-    pub(crate) fn add_main(&self, number: u32, tag: u32, file: Option<Arc<dyn File>>) {
+    /// Makes a main segment known; whoever asks for it from now on gets it in this generation.
+    pub(crate) fn add_main(&self, number: u32, known: Known, opened: Option<Opened>) {
         let mut inner = self.lock();
-        inner.mains.insert(number, tag);
+        inner.mains.insert(number, known);
         inner.next = inner.next.max(number.saturating_add(1));
-        if let Some(file) = file {
-            inner.keep(number, file);
+        inner.open.remove(&number);
+        if let Some(opened) = opened {
+            inner.keep(number, opened);
         }
+    }
+
+    /// Main segments, in the order of their numbers.
+    pub(crate) fn mains(&self) -> Vec<(u32, Known)> {
+        self.lock().mains.iter().map(|(&number, &known)| (number, known)).collect()
     }
 
     /// A number is in use.
@@ -197,7 +256,7 @@ impl Files {
 
     /// The public tag of the epoch in which a main segment was written; 0 if it is not known.
     pub(crate) fn tag_of(&self, number: u32) -> u32 {
-        self.lock().mains.get(&number).copied().unwrap_or(0)
+        self.lock().mains.get(&number).map_or(0, |known| known.tag)
     }
 
     /// Whether it is a main segment.
@@ -206,25 +265,48 @@ impl Files {
     }
 
     /// A segment's file, for reading.
-    pub(crate) fn file(&self, number: u32) -> io::Result<Arc<dyn File>> {
-        let path = {
+    pub(crate) fn file(&self, number: u32) -> io::Result<Opened> {
+        loop {
+            let known = {
+                let mut inner = self.lock();
+                inner.tick += 1;
+                let tick = inner.tick;
+                if let Some((used, opened)) = inner.open.get_mut(&number) {
+                    *used = tick;
+                    return Ok(opened.clone());
+                }
+                inner.mains.get(&number).copied()
+            };
+            let opened = self.open(number, known);
             let mut inner = self.lock();
-            inner.tick += 1;
-            let tick = inner.tick;
-            if let Some((used, file)) = inner.open.get_mut(&number) {
-                *used = tick;
-                return Ok(file.clone());
+            if inner.mains.get(&number).copied() != known {
+                // It was compacted meanwhile.
+                continue;
             }
-            if inner.mains.contains_key(&number) { main_path(number) } else { side_path(number) }
+            let opened = opened?;
+            inner.keep(number, opened.clone());
+            return Ok(opened);
+        }
+    }
+
+    fn open(&self, number: u32, known: Option<Known>) -> io::Result<Opened> {
+        let Some(Known { generation, .. }) = known else {
+            return Ok(Opened::written(self.vfs.open(&side_path(number), Open::Read)?));
         };
+        let path = generation_path(number, generation);
         let file = self.vfs.open(&path, Open::Read)?;
-        self.lock().keep(number, file.clone());
-        Ok(file)
+        if generation == 1 {
+            return Ok(Opened::written(file));
+        }
+        match compact::format::open(&*file, number)? {
+            Ok(compacted) => Ok(Opened::compacted(file, compacted.places)),
+            Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} is damaged"))),
+        }
     }
 }
 
 impl Inner {
-    fn keep(&mut self, number: u32, file: Arc<dyn File>) {
+    fn keep(&mut self, number: u32, opened: Opened) {
         if self.open.len() >= HANDLES {
             let oldest = self.open.iter().min_by_key(|(_, (used, _))| *used).map(|(&n, _)| n);
             if let Some(oldest) = oldest {
@@ -232,7 +314,7 @@ impl Inner {
             }
         }
         self.tick += 1;
-        self.open.insert(number, (self.tick, file));
+        self.open.insert(number, (self.tick, opened));
     }
 }
 
@@ -278,9 +360,20 @@ mod tests {
 
     #[test]
     fn names_are_told_apart() {
-        assert_eq!(parse_name("00000012.seg"), Some((12, true)));
-        assert_eq!(parse_name("00000012.side"), Some((12, false)));
-        for name in ["12.seg", "00000000.seg", "0000001x.seg", "00000012.seg.new", "00000012"] {
+        assert_eq!(parse_name("00000012.seg"), Some((12, Kind::Main(1))));
+        assert_eq!(parse_name("00000012.g3"), Some((12, Kind::Main(3))));
+        assert_eq!(parse_name("00000012.side"), Some((12, Kind::Side)));
+        for name in [
+            "12.seg",
+            "00000012.g1",
+            "00000012.g02",
+            "00000012.g",
+            "00000012.g+2",
+            "00000000.seg",
+            "0000001x.seg",
+            "00000012.seg.new",
+            "00000012",
+        ] {
             assert_eq!(parse_name(name), None, "{name}");
         }
     }

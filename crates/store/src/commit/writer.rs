@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::group::{self, BORDER};
 use crate::id::UnixTime;
-use crate::segment::{self, DIR, TMP, main_path};
+use crate::segment::{self, DIR, Known, Opened, TMP, main_path};
 use crate::shared::Shared;
 use crate::side::write_slices;
 use crate::state::world::Position;
@@ -104,7 +104,8 @@ impl Writer {
         // From the rename on the new segment may say where the old one ends: no further group may follow there.
         let renamed = self.shared.vfs.rename(&path, &main_path(number));
         renamed.and_then(|()| self.shared.vfs.sync_dir(DIR)).map_err(RollError::InDoubt)?;
-        self.shared.files.add_main(number, self.shared.epoch.tag, Some(file.clone()));
+        let known = Known { tag: self.shared.epoch.tag, generation: 1 };
+        self.shared.files.add_main(number, known, Some(Opened::written(file.clone())));
         self.file = file;
         self.segment = number;
         self.capacity = capacity;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::OpenError;
+use crate::compact;
+use crate::compact::format::Front;
 use crate::group::BORDER;
-use crate::segment::{self, Bad, DIR, Header, main_path, parse_name};
+use crate::segment::{self, Bad, DIR, Header, Kind, Known, generation_path, main_path, parse_name};
 use crate::shared::at;
 use crate::vfs::{File, Open, Vfs, read_full};
 
@@ -14,6 +16,15 @@ pub(crate) struct Main {
     pub(crate) header: Header,
     pub(crate) file: Arc<dyn File>,
     pub(crate) len: u64,
+    /// If it is compacted: its groups are gone, and this was the last of them.
+    pub(crate) compacted: Option<Front>,
+}
+
+impl Main {
+    /// As readers are to know it.
+    pub(crate) fn known(&self) -> Known {
+        Known { tag: self.header.epoch.tag, generation: self.compacted.map_or(1, |front| front.generation) }
+    }
 }
 
 /// The log's files.
@@ -22,6 +33,8 @@ pub(crate) struct Found {
     /// In the order of their numbers.
     pub(crate) mains: Vec<Main>,
     pub(crate) sides: Vec<u32>,
+    /// Files of generations that a newer one stands for.
+    pub(crate) superseded: Vec<String>,
 }
 
 /// Lists and reads, changes nothing.
@@ -30,28 +43,42 @@ pub(crate) fn look(vfs: &dyn Vfs) -> Result<Found, OpenError> {
     if !vfs.exists(DIR).map_err(at("looking for the log"))? {
         return Ok(found);
     }
-    let mut names: Vec<(u32, bool)> =
+    let mut names: Vec<(u32, Kind)> =
         vfs.list(DIR).map_err(at("listing the log"))?.iter().filter_map(|n| parse_name(n)).collect();
-    names.sort_unstable();
-    for (number, main) in names {
-        if !main {
-            found.sides.push(number);
-            continue;
+    // The newest generation of a number comes first.
+    names.sort_unstable_by_key(|&(number, kind)| (number, std::cmp::Reverse(kind)));
+    for (number, kind) in names {
+        match kind {
+            Kind::Side => found.sides.push(number),
+            Kind::Main(generation) if found.mains.last().is_some_and(|m| m.header.number == number) => {
+                // A generation gets its name when it is durable.
+                found.superseded.push(generation_path(number, generation));
+            }
+            Kind::Main(generation) => found.mains.push(main(vfs, number, generation)?),
         }
-        let path = main_path(number);
-        let file = vfs.open(&path, Open::ReadWrite).map_err(at(&path))?;
-        let mut page = vec![0; BORDER as usize];
-        let read = read_full(&*file, &mut page, 0).map_err(at(&path))?;
-        let len = file.len().map_err(at(&path))?;
-        let header = match segment::Header::decode(&page[..read]) {
-            Ok(header) if header.number == number => header,
-            Err(Bad::Newer(format)) => return Err(OpenError::Newer(format!("{path} has format {format}"))),
-            _ => return Err(OpenError::Missing(format!("{path} has no readable first page"))),
-        };
-        found.mains.push(Main { header, file, len });
     }
     complete(&found)?;
     Ok(found)
+}
+
+/// Reads a main segment's first pages.
+fn main(vfs: &dyn Vfs, number: u32, generation: u32) -> Result<Main, OpenError> {
+    let path = generation_path(number, generation);
+    let file = vfs.open(&path, Open::ReadWrite).map_err(at(&path))?;
+    let len = file.len().map_err(at(&path))?;
+    let read = if generation > 1 {
+        let opened = compact::format::open(&*file, number).map_err(at(&path))?;
+        opened.map(|compacted| (compacted.header, Some(compacted.front)))
+    } else {
+        let mut page = vec![0; BORDER as usize];
+        let read = read_full(&*file, &mut page, 0).map_err(at(&path))?;
+        segment::Header::decode(&page[..read]).map(|header| (header, None))
+    };
+    match read {
+        Ok((header, compacted)) if header.number == number => Ok(Main { header, file, len, compacted }),
+        Err(Bad::Newer(format)) => Err(OpenError::Newer(format!("{path} has format {format}"))),
+        _ => Err(OpenError::Missing(format!("{path} has no readable first page"))),
+    }
 }
 
 /// Every main segment names the one before it; the first names none.

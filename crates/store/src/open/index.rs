@@ -92,6 +92,10 @@ fn close(index: &dyn Index, because: Unusable) -> Unusable {
 /// Whether the group that a position names is in the log, whole.
 fn in_log(found: &Found, position: &Position) -> bool {
     let Some(main) = found.mains.iter().find(|m| m.header.number == position.segment) else { return false };
+    // What was compacted can be read no more: only a snapshot knows what it came to.
+    if found.mains.iter().any(|m| m.compacted.is_some() && m.header.number >= position.segment) {
+        return false;
+    }
     if position.seq + 1 == main.header.seq && position.end == BORDER {
         return position.chain == main.header.chain;
     }
@@ -167,8 +171,8 @@ fn fill(options: &Options, index: &dyn Index, published: &Published) -> Result<(
         }
     }
     keys::put_directory(&mut writes, &Directory::default(), &published.directory);
-    for (&number, &octets) in &published.sides {
-        keys::put_side(&mut writes, number, octets);
+    for (&number, side) in &published.sides {
+        keys::put_side(&mut writes, number, Some(side));
     }
     in_batches(index, writes)?;
     // The position comes last: without it the index is empty.

@@ -11,7 +11,7 @@ use crate::group::{self, BORDER, HEADER};
 use crate::id::Location;
 use crate::options::{Options, Progress};
 use crate::record::{self, Bad, Record};
-use crate::segment::main_path;
+use crate::segment::{generation_path, main_path};
 use crate::shared::at;
 use crate::state::draft::Draft;
 use crate::state::world::{Position, World};
@@ -85,6 +85,12 @@ impl<'a> Replay<'a> {
             if number < self.position.segment {
                 done += main.len;
                 continue;
+            }
+            if main.compacted.is_some() {
+                let path = generation_path(number, main.known().generation);
+                return Err(OpenError::Missing(format!(
+                    "{path} is compacted, and no snapshot stands for it"
+                )));
             }
             let start = if number == self.position.segment { self.position.end } else { BORDER };
             if number != self.position.segment {

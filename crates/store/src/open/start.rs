@@ -14,7 +14,7 @@ use crate::group::BORDER;
 use crate::index::Index;
 use crate::index::state::Witness;
 use crate::options::{Options, Progress};
-use crate::segment::{self, DIR, Files, Header, TMP, main_path};
+use crate::segment::{self, DIR, Files, Header, Opened, TMP, main_path};
 use crate::shared::{INDEX, Shared, at};
 use crate::state::world::{Position, World};
 use crate::vfs::{Lock, Open, Vfs, sync_name_of_root, write_full};
@@ -54,10 +54,10 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     let files = Files::new(options.vfs.clone(), options.tuning.sabotage);
     found.sides.iter().for_each(|&n| files.taken(n));
     for main in &found.mains {
-        files.add_main(main.header.number, main.header.epoch.tag, None);
+        files.add_main(main.header.number, main.known(), None);
     }
     let (file, number) = (last.file.clone(), last.header.number);
-    files.add_main(number, last.header.epoch.tag, Some(file.clone()));
+    files.add_main(number, last.known(), Some(Opened::written(file.clone())));
     let capacity = file.len().map_err(at(main_path(number)))?;
     let begun = if loss.is_some() { epoch::secret(&options.random) } else { last.header.epoch };
     let shared = Arc::new(Shared::new(options, store, begun, files, world, held));
@@ -183,6 +183,9 @@ fn settle(
         known.position.end = BORDER;
     }
     known.world.write().position = known.position;
+    for path in &found.superseded {
+        vfs.remove_file(path).map_err(at(path))?;
+    }
     let published = known.world.read();
     let is_missing = |number: &&u32| found.sides.binary_search(number).is_err();
     let missing = published.sides.keys().filter(is_missing).map(|&n| segment::side_path(n)).collect();

@@ -43,6 +43,7 @@ impl Record {
                 to.u32(*number);
                 to.u64(*octets);
             }
+            Record::SideGone { number } => to.u32(*number),
             Record::Epoch { tag, counters, mailboxes } => {
                 to.u32(*tag);
                 to.u32(counters.account);
@@ -217,6 +218,7 @@ pub(super) fn decode_meta(kind: u16, take: &mut Take<'_>) -> Option<Record> {
             keyword: Keyword::parse(take.bytes()?)?,
         },
         kind::SIDE => Record::Side { number: take.u32()?, octets: take.u64()? },
+        kind::SIDE_GONE => Record::SideGone { number: take.u32()? },
         kind::EPOCH => {
             let tag = take.u32()?;
             let counters = Counters { account: take.u32()?, mailbox: take.u32()?, uid_validity: take.u32()? };

@@ -42,6 +42,7 @@ pub(crate) mod kind {
     pub(crate) const KEYWORD: u16 = 7;
     pub(crate) const SIDE: u16 = 8;
     pub(crate) const EPOCH: u16 = 9;
+    pub(crate) const SIDE_GONE: u16 = 12;
     pub(crate) const MAILBOX: u16 = 16;
     pub(crate) const MAILBOX_GONE: u16 = 17;
     pub(crate) const MAILBOX_PATH: u16 = 18;
@@ -117,6 +118,8 @@ pub(crate) enum Record {
     Keyword { mailbox: MailboxId, bit: u8, keyword: Keyword },
     /// A side segment is part of the log.
     Side { number: u32, octets: u64 },
+    /// A side segment is part of the log no longer: nothing names it.
+    SideGone { number: u32 },
     /// Acknowledged groups were lost, or the store was restored: from here on every mailbox has another UIDVALIDITY and
     /// goes on with this UID (0: none left), and numbers are given out from these on. Nothing that was lost before it
     /// can be taken for something else.
@@ -255,6 +258,7 @@ impl Record {
             Record::Expunged { .. } => kind::EXPUNGED,
             Record::Keyword { .. } => kind::KEYWORD,
             Record::Side { .. } => kind::SIDE,
+            Record::SideGone { .. } => kind::SIDE_GONE,
             Record::Epoch { .. } => kind::EPOCH,
             Record::Mailbox { .. } => kind::MAILBOX,
             Record::MailboxGone { .. } => kind::MAILBOX_GONE,
@@ -298,7 +302,7 @@ pub(crate) enum Bad {
 fn known(kind: u16) -> bool {
     matches!(
         kind,
-        kind::COMMIT..=kind::EPOCH | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
+        kind::COMMIT..=kind::EPOCH | kind::SIDE_GONE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
     )
 }
 

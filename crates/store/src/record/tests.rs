@@ -138,6 +138,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             keyword: Keyword::parse(k.as_bytes()).unwrap()
         }),
         any::<(u32, u64)>().prop_map(|(number, octets)| Record::Side { number, octets }),
+        any::<u32>().prop_map(|number| Record::SideGone { number }),
         (any::<[u32; 4]>(), prop::collection::vec((any::<u32>(), 1u32.., any::<u32>()), 0..50)).prop_map(
             |(n, list)| Record::Epoch {
                 tag: n[0],

@@ -8,6 +8,7 @@ use super::block::Row;
 use super::directory::{Account, Directory, MailboxInfo, Target};
 use super::draft::Draft;
 use super::mailbox::Mailbox;
+use super::world::Side;
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::IndexError;
 use crate::record::Record;
@@ -23,6 +24,9 @@ impl Draft<'_> {
             Record::Delivery(d) => {
                 self.mend(d.mailbox, d.account, &d.path, commit)?;
                 self.place(d.mailbox, &[d.row(at, commit)], commit)?;
+                if d.body.segment != at.segment {
+                    self.name_side(d.body.segment, at);
+                }
             }
             Record::Placed { account, mailbox, path, rows } => {
                 self.mend(*mailbox, *account, path, commit)?;
@@ -53,7 +57,10 @@ impl Draft<'_> {
                 Some(m) => m.name_keyword(*bit, keyword.clone()),
                 None => self.orphans += 1,
             },
-            Record::Side { number, octets } => self.add_side(*number, *octets),
+            Record::Side { number, octets } => {
+                self.set_side(*number, Some(Side { octets: *octets, named: None }));
+            }
+            Record::SideGone { number } => self.set_side(*number, None),
             Record::Epoch { counters, mailboxes, .. } => {
                 *self.counters_mut() = *counters;
                 for &(id, uid_validity, uid_next) in mailboxes {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::mailbox::Mailbox;
-use super::world::{Changed, Counters, World};
-use crate::id::{AccountId, MailboxId};
+use super::world::{Changed, Counters, Side, World};
+use crate::id::{AccountId, Location, MailboxId};
 use crate::index::IndexError;
 
 #[derive(Debug)]
@@ -90,8 +90,19 @@ impl<'w> Draft<'w> {
         self.batch.accounts.insert(account);
     }
 
-    pub(crate) fn add_side(&mut self, number: u32, octets: u64) {
-        self.batch.sides.push((number, octets));
+    /// A side segment is adopted, or given up.
+    pub(crate) fn set_side(&mut self, number: u32, side: Option<Side>) {
+        self.batch.sides.insert(number, side);
+    }
+
+    /// A delivery names this segment as that of its body, which is not its own: a side segment.
+    pub(crate) fn name_side(&mut self, number: u32, by: Location) {
+        let changed = self.batch.sides.get(&number).or_else(|| self.group.sides.get(&number)).copied();
+        let known = changed.unwrap_or_else(|| self.world.read().sides.get(&number).copied());
+        if let Some(side) = known {
+            let named = side.named.map_or((by, by), |(first, last)| (first.min(by), last.max(by)));
+            self.set_side(number, Some(Side { named: Some(named), ..side }));
+        }
     }
 
     pub(crate) fn cost(&mut self, octets: usize) {

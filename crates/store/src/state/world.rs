@@ -11,7 +11,7 @@ use wire::ids::ModSeq;
 
 use super::directory::Directory;
 use super::mailbox::Mailbox;
-use crate::id::{AccountId, MailboxId, UnixTime};
+use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::{Index, IndexError};
 use crate::keys;
 
@@ -39,6 +39,15 @@ pub(crate) struct Position {
     pub(crate) time: UnixTime,
 }
 
+/// A side segment that a commit adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Side {
+    pub(crate) octets: u64,
+    /// The deliveries that name it are in the commit that adopted it: none of them lies before this place, none behind
+    /// the other. `None` as long as there is none.
+    pub(crate) named: Option<(Location, Location)>,
+}
+
 /// What has changed since the index was last told.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
@@ -46,8 +55,8 @@ pub(crate) struct Dirty {
     pub(crate) mailboxes: HashMap<MailboxId, Option<Arc<Mailbox>>>,
     /// The directory as the index has it.
     pub(crate) directory: Option<Arc<Directory>>,
-    /// Side segments adopted.
-    pub(crate) sides: Vec<(u32, u64)>,
+    /// Side segments adopted, or given up.
+    pub(crate) sides: BTreeMap<u32, Option<Side>>,
     /// Roughly how many octets all this will be.
     pub(crate) octets: usize,
 }
@@ -64,7 +73,7 @@ pub(crate) struct Published {
     pub(crate) mailboxes: HashMap<MailboxId, Arc<Mailbox>>,
     pub(crate) counters: Counters,
     pub(crate) position: Position,
-    pub(crate) sides: BTreeMap<u32, u64>,
+    pub(crate) sides: BTreeMap<u32, Side>,
     pub(crate) dirty: Dirty,
     /// What the applier has taken and not yet written.
     pub(crate) in_flight: usize,
@@ -87,7 +96,7 @@ pub(crate) struct Changed {
     pub(crate) directory: Option<Directory>,
     pub(crate) counters: Option<Counters>,
     pub(crate) accounts: std::collections::BTreeSet<AccountId>,
-    pub(crate) sides: Vec<(u32, u64)>,
+    pub(crate) sides: BTreeMap<u32, Option<Side>>,
     pub(crate) cost: usize,
 }
 
@@ -170,9 +179,12 @@ impl World {
         if let Some(counters) = changed.counters {
             published.counters = counters;
         }
-        for (number, octets) in changed.sides {
-            published.sides.insert(number, octets);
-            published.dirty.sides.push((number, octets));
+        for (number, side) in changed.sides {
+            match side {
+                Some(side) => published.sides.insert(number, side),
+                None => published.sides.remove(&number),
+            };
+            published.dirty.sides.insert(number, side);
         }
         published.dirty.octets += changed.cost;
         published.position = position;
