@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::{Put, Take};
 use crate::group::BORDER;
-use crate::id::{Location, UnixTime};
+use crate::id::{Location, MailboxId, UnixTime};
 use crate::options::Sabotage;
+use crate::state::block::Row;
 use crate::vfs::{File, Open, Vfs};
 
 /// The log's directory.
@@ -198,6 +199,11 @@ impl Files {
     /// The public tag of the epoch in which a main segment was written; 0 if it is not known.
     pub(crate) fn tag_of(&self, number: u32) -> u32 {
         self.lock().mains.get(&number).copied().unwrap_or(0)
+    }
+
+    /// See [`crate::Store::unique_id`].
+    pub(crate) fn unique_id(&self, mailbox: MailboxId, row: &Row) -> String {
+        format!("{:08x}.{:x}.{:x}", self.tag_of(row.content.segment), mailbox.0, row.uid.get())
     }
 
     /// Whether it is a main segment.

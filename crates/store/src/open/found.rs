@@ -24,8 +24,16 @@ pub(crate) struct Found {
     pub(crate) sides: Vec<u32>,
 }
 
-/// Lists and reads, changes nothing.
-pub(crate) fn look(vfs: &dyn Vfs) -> Result<Found, OpenError> {
+impl Found {
+    /// Whether a replay from its first segment gives everything: it is where the log once began, as it was written. Change
+    /// records go from a log only when two snapshots hold what they did; then a snapshot is the only beginning.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.mains.first().is_some_and(|first| first.header.previous == 0 && first.header.seq == 1)
+    }
+}
+
+/// Lists and reads, changes nothing. `how` says whether main segments may be written afterwards.
+pub(crate) fn look(vfs: &dyn Vfs, how: Open) -> Result<Found, OpenError> {
     let mut found = Found::default();
     if !vfs.exists(DIR).map_err(at("looking for the log"))? {
         return Ok(found);
@@ -39,7 +47,7 @@ pub(crate) fn look(vfs: &dyn Vfs) -> Result<Found, OpenError> {
             continue;
         }
         let path = main_path(number);
-        let file = vfs.open(&path, Open::ReadWrite).map_err(at(&path))?;
+        let file = vfs.open(&path, how).map_err(at(&path))?;
         let mut page = vec![0; BORDER as usize];
         let read = read_full(&*file, &mut page, 0).map_err(at(&path))?;
         let len = file.len().map_err(at(&path))?;

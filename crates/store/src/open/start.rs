@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::found::{Found, Main, look};
 use super::index::{Usable, build, usable};
-use super::replay::{Replay, Tail};
-use super::{Came, OpenError, Opening, Rot, tail};
+use super::replay::{How, Replay, Tail};
+use super::{Came, OpenError, Opening, Rot, base, tail};
 use crate::commit::writer::Writer;
 use crate::digest;
 use crate::group::BORDER;
@@ -29,18 +29,18 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     for dir in [DIR, TMP, digest::DIR] {
         vfs.create_dir_all(dir).map_err(at(dir))?;
     }
-    let mut found = look(vfs)?;
+    let mut found = look(vfs, Open::ReadWrite)?;
     let new = found.mains.is_empty();
     if new {
         begin(options, &found)?;
-        found = look(vfs)?;
+        found = look(vfs, Open::ReadWrite)?;
     }
-    let (Some(first), Some(last)) = (found.mains.first(), found.mains.last()) else {
+    let Some(last) = found.mains.last() else {
         return Err(OpenError::Missing("the log that was just made".into()));
     };
     // What was made ahead of need gives room back first: on a full disk, opening needs some.
     tail::clear(vfs)?;
-    let mut known = learn(options, &found, first, last)?;
+    let mut known = learn(options, &found, last)?;
     // From here on the log is changed on disk.
     let (torn, missing_bodies) = settle(options, &found, last, &mut known)?;
     let store = last.header.store;
@@ -59,6 +59,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     files.add_main(number, last.header.epoch.tag, Some(file.clone()));
     let opening = Opening {
         came: if new { Came::New } else { known.came },
+        snapshot: known.snapshots.used.clone(),
+        bad_snapshots: known.snapshots.bad.clone(),
         groups: known.groups,
         rows: known.world.read().mailboxes.values().map(|m| u64::from(m.head.exists)).sum(),
         torn,
@@ -68,6 +70,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     };
     let capacity = file.len().map_err(at(main_path(number)))?;
     let shared = Arc::new(Shared::new(options, store, last.header.epoch, files, known.world, held));
+    let (newest, octets) = known.snapshots.last(&found, &position);
+    shared.snapshots.begin(newest, octets, known.snapshots.bad.clone());
     shared.look_at_space();
     if position.seq > 0 && (options.clock.wall().secs - position.time.secs).abs() > LONG {
         shared.freeze();
@@ -79,6 +83,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         let rolled = writer.roll(0, now);
         rolled.map_err(|e| OpenError::Io { what: "a new segment".into(), error: e.into_inner() })?;
     }
+    // Only now: they are witnesses of what was lost.
+    known.snapshots.set_aside(vfs)?;
     Ok((shared, writer, opening))
 }
 
@@ -94,11 +100,13 @@ struct Known {
     groups: u64,
     rot: Vec<Rot>,
     orphans: u64,
+    snapshots: base::Snapshots,
 }
 
-/// Takes the index if it can be believed, and replays what of the log it does not hold.
-fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<Known, OpenError> {
+/// Takes the index if it can be believed, or else a snapshot, and replays what of the log it does not hold.
+fn learn(options: &Options, found: &Found, last: &Main) -> Result<Known, OpenError> {
     let world = World::default();
+    let mut snapshots = base::look(&*options.vfs, found)?;
     let (index, clean, came, named) = match usable(options, last.header.store, found) {
         Ok(Usable { index, published, clean }) => {
             let named = published.position.seq;
@@ -107,24 +115,17 @@ fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<
             (Some(index), clean, if clean { Came::Clean } else { Came::Resumed }, named)
         }
         Err(no) => {
-            world.write().position = Position {
-                seq: first.header.seq - 1,
-                chain: first.header.chain,
-                segment: first.header.number,
-                offset: BORDER,
-                end: BORDER,
-                time: first.header.time,
-                ..Position::default()
-            };
+            *world.write() = snapshots.choose(&*options.vfs, found, options.tuning.sabotage)?;
             (None, false, Came::Rebuilt { why: no.why }, no.named)
         }
     };
     let from = world.read().position;
-    let mut replay = Replay::new(options, &world, found, from, named);
+    let how = How { progress: &*options.progress, sabotage: options.tuning.sabotage };
+    let mut replay = Replay::new(how, &world, found, from, named.max(snapshots.named()));
     let end = if clean { Tail::Clean } else { replay.run()? };
     let (position, groups, orphans) = (replay.position, replay.groups, replay.orphans);
     let rot = std::mem::take(&mut replay.rot);
-    Ok(Known { world, index, came, clean, end, position, groups, rot, orphans })
+    Ok(Known { world, index, came, clean, end, position, groups, rot, orphans, snapshots })
 }
 
 /// Puts the log's end in order, makes it durable, and removes what no commit adopted. Says where a torn end lies now,
