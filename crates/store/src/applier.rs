@@ -11,8 +11,10 @@ use crate::commit::writer::{EMERGENCY, preallocate};
 use crate::index::{IndexError, Writes};
 use crate::keys;
 use crate::shared::Shared;
+use crate::snapshot::make::{self, Moment};
+use crate::snapshot::{SnapshotError, load, path_of};
 use crate::state::mailbox::Mailbox;
-use crate::state::world::Dirty;
+use crate::state::world::{Dirty, Published};
 
 /// How often an idle store looks at its disk.
 const IDLE: Duration = Duration::from_secs(10);
@@ -25,11 +27,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let every = shared.tuning.apply_every;
         let dirty = !shared.world.read().dirty.is_empty();
         if shared.rest(if dirty { every } else { IDLE.min(every * 5) }) {
-            return;
+            break;
         }
         if step(shared).is_err() {
             // The index is condemned; the process is about to end.
-            return;
+            break;
         }
         prepare(shared);
         since_look += every;
@@ -38,9 +40,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             shared.look_at_space();
         }
     }
+    shared.snapshots.leave();
 }
 
-/// One batch for the index, and the digests that wait. Says whether there was anything for the index.
+/// One batch for the index, the digests that wait, and a snapshot if it is time. Says whether there was anything for the
+/// index.
 pub(crate) fn step(shared: &Shared) -> Result<bool, IndexError> {
     let applied = apply(shared);
     if let Err(error) = &applied {
@@ -48,24 +52,79 @@ pub(crate) fn step(shared: &Shared) -> Result<bool, IndexError> {
     }
     shared.tell_applied();
     shared.digests.work();
-    if applied.is_ok() {
-        evict(shared);
+    let (applied, due) = applied?;
+    evict(shared);
+    if let Some(due) = due {
+        snapshot(shared, &due)?;
     }
-    applied
+    Ok(applied)
 }
 
-fn apply(shared: &Shared) -> Result<bool, IndexError> {
+/// A snapshot that is to be made, and how many of those that were asked for it answers.
+struct Due {
+    moment: Moment,
+    asked: u64,
+    octets: u64,
+}
+
+impl Due {
+    /// Of what is published: under the same lock as the batch that makes the index hold just this.
+    fn of(shared: &Shared, published: &Published) -> Due {
+        let octets = shared.stats.log_octets.load(Ordering::Relaxed);
+        Due { moment: Moment::of(published), asked: shared.snapshots.asked(), octets }
+    }
+
+    fn look(shared: &Shared, published: &Published) -> Option<Due> {
+        let octets = shared.stats.log_octets.load(Ordering::Relaxed);
+        let due = shared.snapshots.is_due(&shared.tuning, &published.position, octets);
+        due.then(|| Due::of(shared, published))
+    }
+}
+
+/// Makes a snapshot, between two batches.
+fn snapshot(shared: &Shared, due: &Due) -> Result<(), IndexError> {
+    let moment = &due.moment;
+    // One of this very group is as good, if it is good.
+    let there = shared
+        .snapshots
+        .of(moment.seq())
+        .filter(|there| there.took.is_some() || load::verify(&*shared.vfs, &path_of(there.seq)).is_ok());
+    let made = there.map_or_else(|| make::make(shared, moment), Ok);
+    let failed = match &made {
+        Err(SnapshotError::Index(error)) => Some(error.clone()),
+        _ => None,
+    };
+    if let Some(error) = &failed {
+        shared.condemn(&error.to_string());
+    }
+    shared.snapshots.done(due.asked, moment.position(), due.octets, made);
+    failed.map_or(Ok(()), Err)
+}
+
+/// At a clean close, when nothing is left for the index: one more snapshot, if much has happened since the last. That it
+/// cannot be made is no reason not to close.
+pub(crate) fn last_snapshot(shared: &Shared) -> Result<(), IndexError> {
+    let due = {
+        let published = shared.world.read();
+        let worthwhile = shared.snapshots.is_worthwhile(&shared.tuning, &published.position);
+        worthwhile.then(|| Due::of(shared, &published))
+    };
+    due.map_or(Ok(()), |due| snapshot(shared, &due))
+}
+
+fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
     let index = shared.world.index().ok_or(IndexError::Closed)?;
-    let (dirty, now, directory, position, counters) = {
+    let (dirty, now, directory, position, counters, due) = {
         let mut published = shared.world.write();
+        let due = Due::look(shared, &published);
         if published.dirty.is_empty() {
-            return Ok(false);
+            return Ok((false, due));
         }
         let dirty: Dirty = std::mem::take(&mut published.dirty);
         published.in_flight = dirty.octets;
         let now: Vec<_> =
             dirty.mailboxes.keys().map(|id| (*id, published.mailboxes.get(id).cloned())).collect();
-        (dirty, now, published.directory.clone(), published.position, published.counters)
+        (dirty, now, published.directory.clone(), published.position, published.counters, due)
     };
     let mut writes = Writes::new();
     for (id, mailbox) in &now {
@@ -86,7 +145,7 @@ fn apply(shared: &Shared) -> Result<bool, IndexError> {
     keys::put_position(&mut writes, &position, &counters);
     index.apply(writes)?;
     shared.world.write().in_flight = 0;
-    Ok(true)
+    Ok((true, due))
 }
 
 /// Steps of the applier for which rows stay after somebody wanted them.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::snapshot::{BadSnapshot, Snapshot};
+
 /// What the store can do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -48,4 +50,10 @@ pub struct Health {
     pub free: Option<u64>,
     /// Whether destroying things is frozen because the clock jumped.
     pub time_frozen: bool,
+    /// The newest snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// Why the last try to make one failed, if it did.
+    pub snapshot_failed: Option<String>,
+    /// Snapshots that were found bad and are still there.
+    pub bad_snapshots: Vec<BadSnapshot>,
 }

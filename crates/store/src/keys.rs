@@ -4,6 +4,8 @@
 //! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block. Numbers in keys are big-endian, so
 //! that their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an
 //! alias with many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
+//!
+//! All this can change from one version to the next, but for the entries of [`PLAIN`], which snapshots hold as they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use wire::ids::{ModSeq, Uid, UidValidity};
 
 use crate::codec::{Put, Take};
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
-use crate::index::{Index, IndexError, Writes};
+use crate::index::{Index, IndexError, Pair, Writes};
 use crate::record::special_use;
 use crate::state::block::Block;
 use crate::state::directory::{Directory, MailboxInfo, Target};
@@ -230,6 +232,64 @@ pub(crate) fn position(index: &dyn Index) -> Result<Option<(Position, Counters)>
     read(&mut Take::new(&value)).map(Some).ok_or_else(|| corrupt("the position"))
 }
 
+/// The letters of entries that a snapshot takes as they lie here. For each, [`take_plain`] reads what every version
+/// wrote, and [`count_plain`] counts.
+pub(crate) const PLAIN: [u8; 1] = [b'a'];
+
+/// Puts an entry of [`PLAIN`] where it belongs in memory; `None` if it is not what was written.
+pub(crate) fn take_plain(to: &mut Published, key: &[u8], value: &[u8]) -> Option<()> {
+    match key.first()? {
+        b'a' => {
+            let number = id_of(key).filter(|_| key.len() == 5)?;
+            to.sides.insert(number, decode_side(&mut Take::new(value))?);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// How many entries of a letter of [`PLAIN`] there must be.
+pub(crate) fn count_plain(published: &Published, letter: u8) -> usize {
+    match letter {
+        b'a' => published.sides.len(),
+        _ => 0,
+    }
+}
+
+/// Octets of a page.
+const PAGE: usize = 256 << 10;
+
+/// Entries in the order of their keys, a page at a time, so that few are in memory however many there are.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl Pages {
+    /// Of a mailbox's blocks.
+    pub(crate) fn of_blocks(id: MailboxId) -> Pages {
+        let from = key(b'b', id.0);
+        // Above every key of the mailbox, below every key of the next.
+        let to = [&from[..], &[0xff; 5]].concat();
+        Pages { from, to }
+    }
+
+    /// Of every key that begins with a letter.
+    pub(crate) fn of_letter(letter: u8) -> Pages {
+        Pages { from: vec![letter], to: vec![letter + 1] }
+    }
+
+    /// The next entries; `None` when there are no more.
+    pub(crate) fn next(&mut self, index: &dyn Index) -> Result<Option<Vec<Pair>>, IndexError> {
+        let page = index.page(&self.from, &self.to, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(None) };
+        // The least key above it.
+        self.from = [&last[..], &[0]].concat();
+        Ok(Some(page))
+    }
+}
+
 /// Everything that is always in memory.
 pub(crate) fn load(index: &dyn Index) -> Result<Option<Published>, IndexError> {
     let Some((position, counters)) = position(index)? else { return Ok(None) };
@@ -338,18 +398,38 @@ fn directory_entry(directory: &mut Directory, key: &[u8], value: &[u8]) -> Optio
     Some(())
 }
 
+/// One of a mailbox's blocks, checked against its key.
+pub(crate) fn block(id: MailboxId, key: &[u8], value: &[u8]) -> Result<Block, IndexError> {
+    let block = Block::from_octets(value).filter(|block| key == key2(b'b', id.0, block.uid_at(0)));
+    block.ok_or_else(|| corrupt("a mailbox's rows"))
+}
+
 /// A mailbox's rows, keywords and vanished runs.
 pub(crate) fn load_rows(index: &dyn Index, id: MailboxId) -> Result<Rows, IndexError> {
     let mut bad = false;
     let mut blocks = Vec::new();
     let mut last = 0;
-    index.scan(&key(b'b', id.0), &mut |key, value| match Block::from_octets(value) {
-        Some(block) if key == key2(b'b', id.0, block.uid_at(0)) && block.uid_at(0) > last => {
+    index.scan(&key(b'b', id.0), &mut |key, value| match block(id, key, value) {
+        Ok(block) if block.uid_at(0) > last => {
             last = block.uid_at(block.len() - 1);
             blocks.push(Arc::new(block));
         }
         _ => bad = true,
     })?;
+    if bad {
+        return Err(corrupt("a mailbox's rows"));
+    }
+    let (_, keywords, vanished) = load_small(index, id)?;
+    let table = Table::from_blocks(blocks);
+    Ok(Rows { table, keywords: Arc::new(keywords), vanished, used: Arc::default() })
+}
+
+/// What a mailbox has besides rows: its head, its keywords, what vanished from it.
+pub(crate) fn load_small(
+    index: &dyn Index,
+    id: MailboxId,
+) -> Result<(Head, Vec<Keyword>, Vanished), IndexError> {
+    let mut bad = false;
     let mut keywords = Vec::new();
     index.scan(&key(b'k', id.0), &mut |key, value| match Keyword::parse(value) {
         Some(keyword) if key.get(5).map(|&bit| usize::from(bit)) == Some(keywords.len()) => {
@@ -365,12 +445,9 @@ pub(crate) fn load_rows(index: &dyn Index, id: MailboxId) -> Result<Rows, IndexE
     let head = index.get(&key(b'h', id.0))?;
     let head = head.as_deref().and_then(|value| decode_head(&mut Take::new(value)));
     match head {
-        Some((_, floor, first)) if !bad => Ok(Rows {
-            table: Table::from_blocks(blocks),
-            keywords: Arc::new(keywords),
-            vanished: Vanished::from_parts(floor, first, chunks),
-            used: Arc::default(),
-        }),
+        Some((head, floor, first)) if !bad => {
+            Ok((head, keywords, Vanished::from_parts(floor, first, chunks)))
+        }
         _ => Err(corrupt("a mailbox's rows")),
     }
 }

@@ -3,7 +3,8 @@
 //! What was acknowledged is in the log and synced; the index (sled), the digests and the tables in memory can be lost
 //! and are made again. This crate knows mailboxes, messages, accounts and addresses; it knows no protocol, no runtime,
 //! no clock. Its rooms: `vfs` (the disk), `index` (what is derived, by key), `state` (what is true now), `commit` (how
-//! it changes), `open` (how it is found again), `read` (how octets come back).
+//! it changes), `snapshot` (all of it at one moment), `open` (how it is found again), `read` (how octets come back),
+//! `reader` (a directory that nobody serves).
 //!
 //! Invariants: a group is written only after the fdatasync of the one before; a commit is published only after its
 //! group's fdatasync and acknowledged only after it is published; nothing that is not torn is ever cut; a replay
@@ -24,10 +25,12 @@ mod keys;
 mod open;
 mod options;
 mod read;
+mod reader;
 mod record;
 mod segment;
 mod shared;
 mod side;
+mod snapshot;
 mod spool;
 mod state;
 mod store;
@@ -41,6 +44,8 @@ pub use intent::{Batch, BodyRef, CommitError, Committed, FlagChange, Intent, Out
 pub use open::{Came, OpenError, Opening, Rot};
 pub use options::{Clock, Derive, NoDigest, Octets, Options, Progress, Random, Sabotage, Tuning};
 pub use read::{Message, Messages, ReadError};
+pub use reader::{Damage, Reached, Reader, Start};
+pub use snapshot::{BadSnapshot, Snapshot, SnapshotError};
 pub use spool::{Spool, SpoolError, Spooled};
 pub use state::block::Row;
 pub use state::directory::{Account, Directory, MailboxInfo, Name, Target, canonical};

@@ -106,6 +106,12 @@ pub struct Tuning {
     pub reserve: u64,
     /// ...or less than this many percent of the file system.
     pub reserve_percent: u8,
+    /// A snapshot is made after so many commits...
+    pub snapshot_commits: u64,
+    /// ...or so many octets of log.
+    pub snapshot_octets: u64,
+    /// A clean close makes one after more commits than this.
+    pub snapshot_at_close: u64,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
     /// A way to break the store on purpose; builds of the server have only the one that breaks nothing.
@@ -136,6 +142,12 @@ pub enum Sabotage {
     /// After a loss everything goes on as before.
     #[cfg(feature = "faults")]
     NoEpoch,
+    /// A snapshot is not read back, older ones go all the same, and whoever starts from it looks at no checksum.
+    #[cfg(feature = "faults")]
+    SnapshotNotVerified,
+    /// A snapshot leaves out what vanished from mailboxes.
+    #[cfg(feature = "faults")]
+    SnapshotWithoutVanished,
 }
 
 #[cfg(feature = "faults")]
@@ -154,6 +166,12 @@ impl Sabotage {
     }
     pub(crate) fn no_epoch(self) -> bool {
         self == Sabotage::NoEpoch
+    }
+    pub(crate) fn snapshot_not_verified(self) -> bool {
+        self == Sabotage::SnapshotNotVerified
+    }
+    pub(crate) fn snapshot_without_vanished(self) -> bool {
+        self == Sabotage::SnapshotWithoutVanished
     }
 }
 
@@ -174,6 +192,12 @@ impl Sabotage {
     pub(crate) const fn no_epoch(self) -> bool {
         false
     }
+    pub(crate) const fn snapshot_not_verified(self) -> bool {
+        false
+    }
+    pub(crate) const fn snapshot_without_vanished(self) -> bool {
+        false
+    }
 }
 
 impl Default for Tuning {
@@ -190,6 +214,9 @@ impl Default for Tuning {
             resident_rows: 200_000,
             reserve: 512 << 20,
             reserve_percent: 3,
+            snapshot_commits: 100_000,
+            snapshot_octets: 256 << 20,
+            snapshot_at_close: 1_000,
             lock_wait: Duration::from_secs(30),
             sabotage: Sabotage::None,
         }

@@ -12,8 +12,9 @@ use crate::codec::{Put, Take};
 use crate::compact;
 use crate::compact::format::Places;
 use crate::group::BORDER;
-use crate::id::UnixTime;
+use crate::id::{MailboxId, UnixTime};
 use crate::options::Sabotage;
+use crate::state::block::Row;
 use crate::vfs::{File, Open, Vfs};
 
 /// The log's directory.
@@ -157,7 +158,8 @@ pub(crate) fn parse_name(name: &str) -> Option<(u32, Kind)> {
         "seg" => Some((number, Kind::Main(1))),
         "side" => Some((number, Kind::Side)),
         kind => {
-            let generation = kind.strip_prefix('g').filter(|n| !n.starts_with('0'))?.parse().ok()?;
+            let digits = kind.strip_prefix('g').filter(|n| !n.starts_with(['0', '+']))?;
+            let generation = digits.parse().ok()?;
             (generation > 1).then_some((number, Kind::Main(generation)))
         }
     }
@@ -257,6 +259,11 @@ impl Files {
     /// The public tag of the epoch in which a main segment was written; 0 if it is not known.
     pub(crate) fn tag_of(&self, number: u32) -> u32 {
         self.lock().mains.get(&number).map_or(0, |known| known.tag)
+    }
+
+    /// See [`crate::Store::unique_id`].
+    pub(crate) fn unique_id(&self, mailbox: MailboxId, row: &Row) -> String {
+        format!("{:08x}.{:x}.{:x}", self.tag_of(row.content.segment), mailbox.0, row.uid.get())
     }
 
     /// Whether it is a main segment.

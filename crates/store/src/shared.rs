@@ -13,6 +13,7 @@ use crate::index::{IndexError, state};
 use crate::options::{Clock, Options, Tuning};
 use crate::segment::{Epoch, Files};
 use crate::side;
+use crate::snapshot::schedule::Schedule;
 use crate::spool::SpoolError;
 use crate::state::world::World;
 use crate::vfs::{Lock, Vfs};
@@ -64,6 +65,9 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) memory_bodies: Arc<AtomicUsize>,
     pub(crate) digests: Digests,
+    pub(crate) snapshots: Schedule,
+    /// Nobody holds the store any more: what takes long need not be finished.
+    pub(crate) abandoned: AtomicBool,
     pub(crate) low_space: AtomicBool,
     pub(crate) read_only: AtomicBool,
     pub(crate) closed: AtomicBool,
@@ -114,6 +118,8 @@ impl Shared {
             stats: Stats { free: AtomicU64::new(u64::MAX), ..Stats::default() },
             memory_bodies: Arc::default(),
             digests: Digests::new(options.vfs.clone(), options.derive.clone()),
+            snapshots: Schedule::default(),
+            abandoned: AtomicBool::new(false),
             low_space: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
             closed: AtomicBool::new(false),

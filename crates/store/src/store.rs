@@ -18,6 +18,7 @@ use crate::open::{self, OpenError, Opening};
 use crate::options::Options;
 use crate::read::{self, Message, Messages, ReadError};
 use crate::shared::{INDEX, Shared};
+use crate::snapshot::{Snapshot, SnapshotError};
 use crate::spool::{Body, Spool, SpoolError, Spooled};
 use crate::state::block::Row;
 use crate::state::directory::Directory;
@@ -44,6 +45,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.queue.abandon(&CommitError::Closed);
+        self.shared.abandoned.store(true, Ordering::Relaxed);
         self.shared.stop_applier();
         self.join();
     }
@@ -188,8 +190,7 @@ impl Store {
     /// 1 to 70 octets of printable ASCII.
     #[must_use]
     pub fn unique_id(&self, mailbox: MailboxId, row: &Row) -> String {
-        let tag = self.shared().files.tag_of(row.content.segment);
-        format!("{tag:08x}.{:x}.{:x}", mailbox.0, row.uid.get())
+        self.shared().files.unique_id(mailbox, row)
     }
 
     /// Waits for changes of a mailbox.
@@ -211,6 +212,26 @@ impl Store {
         Spool::new(self.shared().clone())
     }
 
+    /// Makes a snapshot of everything that has been acknowledged up to now, reads it back, and says which one it is. Blocks
+    /// meanwhile; commits go on.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; the store is as it was.
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let shared = self.shared();
+        let alive = || shared.condemned().is_none() && !shared.closed.load(Ordering::Relaxed);
+        if !alive() {
+            return Err(SnapshotError::Closed);
+        }
+        let number = shared.snapshots.ask();
+        if shared.threads {
+            shared.wake_applier();
+        } else {
+            applier::step(shared)?;
+        }
+        shared.snapshots.wait(number, alive)
+    }
+
     /// How the store is doing.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -225,6 +246,7 @@ impl Store {
         } else {
             Mode::Serving
         };
+        let snapshots = shared.snapshots.known();
         let rows = |m: &Arc<Mailbox>| m.rows.as_ref().map_or(0, |r| u64::from(r.table.len()));
         Health {
             mode,
@@ -242,6 +264,9 @@ impl Store {
             resident_rows: shared.world.read().mailboxes.values().map(rows).sum(),
             free: Some(stats.free.load(Ordering::Relaxed)).filter(|&free| free != u64::MAX),
             time_frozen: shared.frozen(),
+            snapshot: snapshots.last,
+            snapshot_failed: snapshots.failed,
+            bad_snapshots: snapshots.bad,
         }
     }
 
@@ -279,6 +304,9 @@ impl Store {
             return Ok(());
         }
         while shared.condemned().is_none() && applier::step(shared).map_err(|_| CommitError::Broken)? {}
+        if shared.condemned().is_none() {
+            applier::last_snapshot(shared).map_err(|_| CommitError::Broken)?;
+        }
         shared.release_prepared();
         let index =
             shared.world.index().filter(|_| shared.condemned().is_none()).ok_or(CommitError::Broken)?;

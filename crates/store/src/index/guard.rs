@@ -5,7 +5,7 @@
 //! callback is told (the server's ends the process with 75), and the next start builds a new index. Mail is not
 //! touched by any of it: the log is elsewhere.
 
-use super::{Each, Index, IndexError, IndexHost, Writes, state};
+use super::{Each, Index, IndexError, IndexHost, Pair, Writes, state};
 use crate::vfs::{Open, Vfs};
 use std::any::Any;
 use std::collections::HashMap;
@@ -309,6 +309,10 @@ impl Index for Guarded {
 
     fn range(&self, from: &[u8], to: &[u8], each: Each<'_>) -> Result<(), IndexError> {
         self.walk("range", each, |index, each| index.range(from, to, each))
+    }
+
+    fn page(&self, from: &[u8], to: &[u8], octets: usize) -> Result<Vec<Pair>, IndexError> {
+        self.ask("page", |index, _| index.page(from, to, octets))
     }
 
     fn apply(&self, writes: Writes) -> Result<(), IndexError> {

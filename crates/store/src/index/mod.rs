@@ -30,6 +30,9 @@ pub enum IndexError {
 /// What [`Index::scan`] and [`Index::range`] call for each key, in the order of keys.
 pub type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Makes and opens indexes: sled's in production, the model in tests.
 pub trait IndexHost: Debug + Send + Sync {
     /// Opens the index in a directory under the data directory (`index`, `index.new`), making it if it is not there.
@@ -50,6 +53,10 @@ pub trait Index: Debug + Send + Sync {
     /// Every key from `from` up to but not including `to`.
     fn range(&self, from: &[u8], to: &[u8], each: Each<'_>) -> Result<(), IndexError>;
 
+    /// The first keys from `from` up to but not including `to`, with their values, in order: as many as make up `octets`,
+    /// and at least one if there is any.
+    fn page(&self, from: &[u8], to: &[u8], octets: usize) -> Result<Vec<Pair>, IndexError>;
+
     /// Does all of the writes or none, in order. Not durable: after a crash the index may be as it was some calls ago
     /// (as if they had not happened), or worthless.
     fn apply(&self, writes: Writes) -> Result<(), IndexError>;
@@ -60,6 +67,21 @@ pub trait Index: Debug + Send + Sync {
     /// Flushes and lets go of the files; behind the [`guard`], they are also durable when it returns. Whatever is called
     /// after it gets [`IndexError::Closed`].
     fn close(&self) -> Result<(), IndexError>;
+}
+
+/// Takes pairs until they make up so many octets.
+fn page_of<E>(pairs: impl Iterator<Item = Result<Pair, E>>, octets: usize) -> Result<Vec<Pair>, E> {
+    let mut page = Vec::new();
+    let mut taken = 0;
+    for pair in pairs {
+        let (key, value) = pair?;
+        taken += key.len() + value.len();
+        page.push((key, value));
+        if taken >= octets {
+            break;
+        }
+    }
+    Ok(page)
 }
 
 /// Puts and deletes that happen together; a later one of the same key wins.

@@ -4,7 +4,7 @@
 //! A small file `model` in its directory stands for its files, so that removing or renaming the directory on the
 //! simulated disk removes or renames the index, and a rename that a crash undoes is undone for it too.
 
-use super::{Each, Index, IndexError, IndexHost, Writes};
+use super::{Each, Index, IndexError, IndexHost, Pair, Writes, page_of};
 use crate::vfs::Vfs;
 use crate::vfs::sim::Rng;
 use std::collections::BTreeMap;
@@ -273,6 +273,14 @@ impl Index for Model {
 
     fn range(&self, from: &[u8], to: &[u8], each: Each<'_>) -> Result<(), IndexError> {
         self.walk(|key| from <= key && key < to, each)
+    }
+
+    fn page(&self, from: &[u8], to: &[u8], octets: usize) -> Result<Vec<Pair>, IndexError> {
+        self.with(|shelf| {
+            let all = shelf.rows.iter().skip_while(|(key, _)| key.as_slice() < from);
+            let chosen = all.take_while(|(key, _)| key.as_slice() < to);
+            page_of(chosen.map(|(k, v)| Ok((k.clone(), v.clone()))), octets)
+        })?
     }
 
     fn apply(&self, writes: Writes) -> Result<(), IndexError> {

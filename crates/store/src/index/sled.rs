@@ -3,7 +3,7 @@
 //! Small on purpose: `LowSpace`, an 8 MiB cache (its memory is several times that), no compression, its flusher every
 //! 5 s. It may panic on damaged files, keep errors and hang: it is used through [`super::guard`] only.
 
-use super::{Each, Index, IndexError, IndexHost, Writes};
+use super::{Each, Index, IndexError, IndexHost, Pair, Writes, page_of};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,6 +101,15 @@ impl Index for Sled {
         self.with(|db| walk(db.range(from..to), each))
     }
 
+    fn page(&self, from: &[u8], to: &[u8], octets: usize) -> Result<Vec<Pair>, IndexError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        self.with(|db| {
+            page_of(db.range(from..to).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))), octets)
+        })
+    }
+
     fn apply(&self, writes: Writes) -> Result<(), IndexError> {
         let mut batch = sled::Batch::default();
         for (key, value) in writes {
@@ -188,6 +197,11 @@ mod tests {
             index.range(&from, &to, &mut |key, _| some.push(key[4])).unwrap();
             assert_eq!(some, [64, 65, 66, 67, 68, 69, 70]);
             index.range(&to, &from, &mut |_, _| panic!("nothing is between them")).unwrap();
+            let page: Vec<u8> =
+                index.page(&from, &to, 2 * 32 * 44).unwrap().iter().map(|(k, _)| k[4]).collect();
+            assert_eq!(page, [64, 65]);
+            assert_eq!(index.page(&from, &to, 1 << 20).unwrap().len(), 7);
+            assert_eq!(index.page(&to, &from, 1), Ok(Vec::new()));
         };
         check(&*index);
         index.close().unwrap();

@@ -37,8 +37,17 @@ pub(crate) struct Found {
     pub(crate) superseded: Vec<String>,
 }
 
-/// Lists and reads, changes nothing.
-pub(crate) fn look(vfs: &dyn Vfs) -> Result<Found, OpenError> {
+impl Found {
+    /// Whether a replay from its first segment gives everything: it is where the log once began, as it was written. Change
+    /// records go from a log only when two snapshots hold what they did; then a snapshot is the only beginning.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.mains.first().is_some_and(|first| first.header.previous == 0 && first.header.seq == 1)
+            && self.mains.iter().all(|main| main.compacted.is_none())
+    }
+}
+
+/// Lists and reads, changes nothing. `how` says whether main segments may be written afterwards.
+pub(crate) fn look(vfs: &dyn Vfs, how: Open) -> Result<Found, OpenError> {
     let mut found = Found::default();
     if !vfs.exists(DIR).map_err(at("looking for the log"))? {
         return Ok(found);
@@ -54,7 +63,7 @@ pub(crate) fn look(vfs: &dyn Vfs) -> Result<Found, OpenError> {
                 // A generation gets its name when it is durable.
                 found.superseded.push(generation_path(number, generation));
             }
-            Kind::Main(generation) => found.mains.push(main(vfs, number, generation)?),
+            Kind::Main(generation) => found.mains.push(main(vfs, number, generation, how)?),
         }
     }
     complete(&found)?;
@@ -62,9 +71,9 @@ pub(crate) fn look(vfs: &dyn Vfs) -> Result<Found, OpenError> {
 }
 
 /// Reads a main segment's first pages.
-fn main(vfs: &dyn Vfs, number: u32, generation: u32) -> Result<Main, OpenError> {
+fn main(vfs: &dyn Vfs, number: u32, generation: u32, how: Open) -> Result<Main, OpenError> {
     let path = generation_path(number, generation);
-    let file = vfs.open(&path, Open::ReadWrite).map_err(at(&path))?;
+    let file = vfs.open(&path, how).map_err(at(&path))?;
     let len = file.len().map_err(at(&path))?;
     let read = if generation > 1 {
         let opened = compact::format::open(&*file, number).map_err(at(&path))?;

@@ -1,9 +1,10 @@
 //! From a directory on disk to a store that serves: lock, log, index, and what was found on the way.
 
+pub(crate) mod base;
 mod epoch;
 pub(crate) mod found;
 mod index;
-mod replay;
+pub(crate) mod replay;
 mod start;
 mod tail;
 
@@ -12,6 +13,8 @@ pub(crate) use start::open;
 pub(crate) use tail::sync_tree;
 
 use std::io;
+
+use crate::snapshot::BadSnapshot;
 
 /// Why the store does not open. Nothing is changed on disk by a refusal.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +29,15 @@ pub enum OpenError {
     #[error("the store was written by a newer version: {0}")]
     Newer(String),
     /// Part of the log is missing.
-    #[error("the log is incomplete: {0}")]
+    #[error(
+        "the log is incomplete: {0}; restore it from a backup, or take what is left with `penfold salvage`"
+    )]
     Missing(String),
+    /// There is nothing to start from: no snapshot is good, and the log does not reach back to its beginning.
+    #[error(
+        "no snapshot can be used ({0}), and the log alone is not everything; nothing was changed. Restore a backup, or take what is left with `penfold salvage`"
+    )]
+    NoBase(String),
     /// There is something here that is not a store, or one that lost its log.
     #[error("not a store: {0}")]
     NotAStore(String),
@@ -53,7 +63,7 @@ pub enum Came {
     Clean,
     /// The process had died; the index was good, and the log's end was replayed on it.
     Resumed,
-    /// The index was built anew from the whole log.
+    /// The index was built anew: from [`Opening::snapshot`] and what follows in the log, or from the whole log.
     Rebuilt {
         /// Why.
         why: String,
@@ -78,6 +88,10 @@ pub struct Rot {
 pub struct Opening {
     /// Where the index came from.
     pub came: Came,
+    /// The snapshot that an index was built from, and replay began after: its file.
+    pub snapshot: Option<String>,
+    /// Snapshots that are of no use. Nothing is lost by them as long as another one or the whole log is there.
+    pub bad_snapshots: Vec<BadSnapshot>,
     /// Groups replayed.
     pub groups: u64,
     /// Messages in all mailboxes.

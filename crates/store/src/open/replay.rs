@@ -9,7 +9,7 @@ use super::found::{Found, Main};
 use super::{OpenError, Rot};
 use crate::group::{self, BORDER, HEADER};
 use crate::id::Location;
-use crate::options::{Options, Progress};
+use crate::options::{Progress, Sabotage};
 use crate::record::{self, Bad, Record};
 use crate::segment::{generation_path, main_path};
 use crate::shared::at;
@@ -28,10 +28,16 @@ pub(crate) enum Tail {
     Rotten { end: u64 },
 }
 
+/// Who is told of a long replay, and what is broken on purpose.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    pub(crate) progress: &'a (dyn Fn(Progress) + Send + Sync),
+    pub(crate) sabotage: Sabotage,
+}
+
 /// What a replay has seen.
-#[derive(Debug)]
 pub(crate) struct Replay<'a> {
-    options: &'a Options,
+    how: How<'a>,
     world: &'a World,
     found: &'a Found,
     pub(crate) position: Position,
@@ -54,14 +60,14 @@ const TELL: u64 = 32 << 20;
 impl<'a> Replay<'a> {
     /// From a position on; the beginning is a position of its own.
     pub(crate) fn new(
-        options: &'a Options,
+        how: How<'a>,
         world: &'a World,
         found: &'a Found,
         from: Position,
         named: u64,
     ) -> Replay<'a> {
         Replay {
-            options,
+            how,
             world,
             found,
             position: from,
@@ -151,7 +157,7 @@ impl<'a> Replay<'a> {
                 offset = self.position.end;
                 if done + offset - self.told.min(done + offset) >= TELL {
                     self.told = done + offset;
-                    (self.options.progress)(Progress::Replaying { done: self.told, total });
+                    (self.how.progress)(Progress::Replaying { done: self.told, total });
                 }
                 continue;
             }
@@ -208,7 +214,7 @@ impl<'a> Replay<'a> {
         let mut octets = vec![0; length];
         let read = read_full(&*main.file, &mut octets, offset).map_err(at(path()))?;
         octets.truncate(read);
-        let whole = group::check(&header, &octets).is_some() || self.options.tuning.sabotage.no_crc();
+        let whole = group::check(&header, &octets).is_some() || self.how.sabotage.no_crc();
         Ok(whole.then_some((header, octets)))
     }
 
@@ -271,7 +277,7 @@ impl<'a> Replay<'a> {
         let records = octets.get(HEADER..HEADER + usize::try_from(header.length).ok()?)?;
         let chain = octets.get(HEADER + records.len()..)?.get(..group::CHAIN)?;
         let chain = u128::from_le_bytes(chain.try_into().ok()?);
-        self.options.tuning.sabotage.no_crc().then_some((chain, records))
+        self.how.sabotage.no_crc().then_some((chain, records))
     }
 
     /// Does what records say; those that are damaged are passed over. Says how many octets were intact records, up to

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::found::{Found, Main, look};
 use super::index::{Usable, build, mark_running, usable};
-use super::replay::{Replay, Tail};
-use super::{Came, OpenError, Opening, Rot, epoch, tail};
+use super::replay::{How, Replay, Tail};
+use super::{Came, OpenError, Opening, Rot, base, epoch, tail};
 use crate::commit::writer::Writer;
 use crate::digest;
 use crate::group::BORDER;
@@ -30,18 +30,18 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     for dir in [DIR, TMP, digest::DIR] {
         vfs.create_dir_all(dir).map_err(at(dir))?;
     }
-    let mut found = look(vfs)?;
+    let mut found = look(vfs, Open::ReadWrite)?;
     let new = found.mains.is_empty();
     if new {
         begin(options, &found)?;
-        found = look(vfs)?;
+        found = look(vfs, Open::ReadWrite)?;
     }
-    let (Some(first), Some(last)) = (found.mains.first(), found.mains.last()) else {
+    let Some(last) = found.mains.last() else {
         return Err(OpenError::Missing("the log that was just made".into()));
     };
     // What was made ahead of need gives room back first: on a full disk, opening needs some.
     tail::clear(vfs)?;
-    let mut known = learn(options, &found, first, last)?;
+    let mut known = learn(options, &found, last)?;
     let store = last.header.store;
     if known.loss.is_some() && known.index.is_none() && vfs.exists(INDEX).map_err(at(INDEX))? {
         // The proof stays until a new epoch is durable.
@@ -49,7 +49,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     }
     // From here on the log is changed on disk.
     let (torn, missing_bodies) = settle(options, &found, last, &mut known)?;
-    let Known { world, index, came, end, position, groups, rot, orphans, loss, witness, .. } = known;
+    let Known { world, index, came, end, position, groups, rot, orphans, loss, witness, snapshots, .. } =
+        known;
 
     let files = Files::new(options.vfs.clone(), options.tuning.sabotage);
     found.sides.iter().for_each(|&n| files.taken(n));
@@ -61,6 +62,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     let capacity = file.len().map_err(at(main_path(number)))?;
     let begun = if loss.is_some() { epoch::secret(&options.random) } else { last.header.epoch };
     let shared = Arc::new(Shared::new(options, store, begun, files, world, held));
+    let (newest, octets) = snapshots.last(&found, &position);
+    shared.snapshots.begin(newest, octets, snapshots.bad.clone());
     shared.look_at_space();
     if position.seq > 0 && (options.clock.wall().secs - position.time.secs).abs() > LONG {
         shared.freeze();
@@ -88,11 +91,15 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         };
         shared.world.set_index(index);
     }
+    // Only now: they are witnesses of what was lost.
+    snapshots.set_aside(vfs)?;
     if epoch::is_restored(vfs)? {
         epoch::forget_restore(vfs)?;
     }
     let opening = Opening {
         came: if new { Came::New } else { came },
+        snapshot: snapshots.used,
+        bad_snapshots: snapshots.bad,
         groups,
         rows: shared.world.read().mailboxes.values().map(|m| u64::from(m.head.exists)).sum(),
         torn,
@@ -119,11 +126,13 @@ struct Known {
     /// What somebody was told is kept, and is not.
     loss: Option<String>,
     witness: Witness,
+    snapshots: base::Snapshots,
 }
 
-/// Takes the index if it can be believed, and replays what of the log it does not hold.
-fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<Known, OpenError> {
+/// Takes the index if it can be believed, or else a snapshot, and replays what of the log it does not hold.
+fn learn(options: &Options, found: &Found, last: &Main) -> Result<Known, OpenError> {
     let world = World::default();
+    let mut snapshots = base::look(&*options.vfs, found)?;
     let (index, clean, came, witness) = match usable(options, last.header.store, found) {
         Ok(Usable { index, published, clean, witness }) => {
             *world.write() = published;
@@ -131,20 +140,14 @@ fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<
             (Some(index), clean, if clean { Came::Clean } else { Came::Resumed }, witness)
         }
         Err(no) => {
-            world.write().position = Position {
-                seq: first.header.seq - 1,
-                chain: first.header.chain,
-                segment: first.header.number,
-                offset: BORDER,
-                end: BORDER,
-                time: first.header.time,
-                ..Position::default()
-            };
+            *world.write() = snapshots.choose(&*options.vfs, found, options.tuning.sabotage)?;
             (None, false, Came::Rebuilt { why: no.why }, no.witness)
         }
     };
+    let witness = witness.and(snapshots.witness());
     let from = world.read().position;
-    let mut replay = Replay::new(options, &world, found, from, witness.seq);
+    let how = How { progress: &*options.progress, sabotage: options.tuning.sabotage };
+    let mut replay = Replay::new(how, &world, found, from, witness.seq);
     let end = if clean { Tail::Clean } else { replay.run()? };
     let (position, groups, orphans) = (replay.position, replay.groups, replay.orphans);
     let rot = std::mem::take(&mut replay.rot);
@@ -152,7 +155,7 @@ fn learn(options: &Options, found: &Found, first: &Main, last: &Main) -> Result<
     if epoch::is_restored(&*options.vfs)? {
         loss.get_or_insert_with(|| "the store was restored from a backup".to_owned());
     }
-    Ok(Known { world, index, came, clean, end, position, groups, rot, orphans, loss, witness })
+    Ok(Known { world, index, came, clean, end, position, groups, rot, orphans, loss, witness, snapshots })
 }
 
 /// Puts the log's end in order, makes it durable, and removes what no commit adopted. Says where a torn end lies now,

@@ -47,6 +47,12 @@ pub(crate) mod kind {
     pub(crate) const MAILBOX_GONE: u16 = 17;
     pub(crate) const MAILBOX_PATH: u16 = 18;
     pub(crate) const SUBSCRIBED: u16 = 19;
+    // In snapshots only (`crate::snapshot`).
+    pub(crate) const HEAD: u16 = 24;
+    pub(crate) const ROWS: u16 = 25;
+    pub(crate) const VANISHED: u16 = 26;
+    pub(crate) const ENTRY: u16 = 27;
+    pub(crate) const END: u16 = 31;
     pub(crate) const DOMAIN: u16 = 32;
     pub(crate) const DOMAIN_GONE: u16 = 33;
     pub(crate) const ACCOUNT: u16 = 34;
@@ -203,7 +209,13 @@ impl Header {
 }
 
 /// Writes a record without data at the end of `to`, which must be on an 8-octet border.
-fn frame(to: &mut Vec<u8>, kind: u16, critical: bool, data_len: u32, meta: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn frame(
+    to: &mut Vec<u8>,
+    kind: u16,
+    critical: bool,
+    data_len: u32,
+    meta: impl FnOnce(&mut Vec<u8>),
+) {
     let start = to.len();
     to.resize(start + HEADER, 0);
     meta(to);

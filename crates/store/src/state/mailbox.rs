@@ -83,10 +83,38 @@ impl Head {
 
     /// Whether rows loaded from the index are those that this head counts.
     pub(crate) fn agrees(&self, table: &Table) -> bool {
-        let mut counted = Head::new(self.uid_validity, self.highest_modseq);
-        table.rows().for_each(|row| counted.count(&row));
-        counted.uid_next = self.uid_next;
-        counted == *self && table.last_uid() < self.uid_next.or(Uid::new(u32::MAX))
+        let mut tally = Tally::new(self);
+        table.rows().for_each(|row| tally.add(&row));
+        tally.agrees()
+    }
+}
+
+/// Rows counted as they come by, to be held against their mailbox's head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    head: Head,
+    counted: Head,
+    last: Option<Uid>,
+    rising: bool,
+}
+
+impl Tally {
+    /// Of the mailbox with this head.
+    pub(crate) fn new(head: &Head) -> Tally {
+        let counted = Head { uid_next: head.uid_next, ..Head::new(head.uid_validity, head.highest_modseq) };
+        Tally { head: *head, counted, last: None, rising: true }
+    }
+
+    /// The next row.
+    pub(crate) fn add(&mut self, row: &Row) {
+        self.rising &= self.last < Some(row.uid);
+        self.last = Some(row.uid);
+        self.counted.count(row);
+    }
+
+    /// Whether these were all, each once.
+    pub(crate) fn agrees(&self) -> bool {
+        self.rising && self.counted == self.head && self.last < self.head.uid_next.or(Uid::new(u32::MAX))
     }
 }
 

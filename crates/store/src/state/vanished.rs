@@ -20,7 +20,7 @@ pub(crate) struct Chunk {
 }
 
 /// The list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vanished {
     /// All but the last are full.
     chunks: Arc<Vec<Arc<Chunk>>>,

@@ -7,10 +7,12 @@
 //! Paths are relative to the data directory, separated by `/`; the empty path is the data directory itself. Nothing
 //! here retries a failed sync or hides one: after it the caller does not know what is on disk, and must act on that.
 
+mod read_only;
 mod real;
 #[cfg(feature = "faults")]
 pub mod sim;
 
+pub use read_only::{ReadOnly, Source, Tree};
 pub use real::{RealVfs, sync_name_of_root};
 
 use std::fmt::Debug;
@@ -146,6 +148,9 @@ pub trait File: Debug + Send + Sync {
     fn data_after(&self, offset: u64) -> io::Result<Option<u64>> {
         Ok((offset < self.len()?).then_some(offset))
     }
+
+    /// Lets go of what is kept of the file in memory, where that can be asked for: the next read comes from the disk.
+    fn uncache(&self) {}
 
     /// Whether it has no octets.
     fn is_empty(&self) -> io::Result<bool> {

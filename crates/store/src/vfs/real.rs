@@ -169,6 +169,11 @@ impl File for RealFile {
         }
     }
 
+    fn uncache(&self) {
+        // A hint: only what has been synced goes, and where it is not understood the read is of less worth.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
