@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::commit::writer::{EMERGENCY, preallocate};
 use crate::index::{IndexError, Writes};
 use crate::keys;
+use crate::retention;
 use crate::shared::Shared;
 use crate::state::mailbox::Mailbox;
 use crate::state::world::Dirty;
@@ -27,10 +28,9 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         if shared.rest(if dirty { every } else { IDLE.min(every * 5) }) {
             return;
         }
-        if step(shared).is_err() {
-            // The index is condemned; the process is about to end.
-            return;
-        }
+        // The index may be condemned; the process is about to end then.
+        let Ok(applied) = step(shared) else { return };
+        retention::look(shared, applied);
         prepare(shared);
         since_look += every;
         if since_look >= Duration::from_secs(1) {
@@ -56,16 +56,18 @@ pub(crate) fn step(shared: &Shared) -> Result<bool, IndexError> {
 
 fn apply(shared: &Shared) -> Result<bool, IndexError> {
     let index = shared.world.index().ok_or(IndexError::Closed)?;
-    let (dirty, now, directory, position, counters) = {
+    let (dirty, retained, now, directory, position, counters) = {
         let mut published = shared.world.write();
         if published.dirty.is_empty() {
             return Ok(false);
         }
-        let dirty: Dirty = std::mem::take(&mut published.dirty);
+        let mut dirty: Dirty = std::mem::take(&mut published.dirty);
         published.in_flight = dirty.octets;
+        published.retained_in_flight = Arc::new(std::mem::take(&mut dirty.retained));
+        let retained = published.retained_in_flight.clone();
         let now: Vec<_> =
             dirty.mailboxes.keys().map(|id| (*id, published.mailboxes.get(id).cloned())).collect();
-        (dirty, now, published.directory.clone(), published.position, published.counters)
+        (dirty, retained, now, published.directory.clone(), published.position, published.counters)
     };
     let mut writes = Writes::new();
     for (id, mailbox) in &now {
@@ -83,9 +85,12 @@ fn apply(shared: &Shared) -> Result<bool, IndexError> {
     for &(number, octets) in &dirty.sides {
         keys::put_side(&mut writes, number, octets);
     }
+    keys::put_recent(&mut writes, &**index, &retained)?;
     keys::put_position(&mut writes, &position, &counters);
     index.apply(writes)?;
-    shared.world.write().in_flight = 0;
+    let mut published = shared.world.write();
+    published.in_flight = 0;
+    published.retained_in_flight = Arc::default();
     Ok(true)
 }
 

@@ -1,9 +1,13 @@
 //! The index's keys and values: what the applier writes, what opening and loading read.
 //!
 //! Keys begin with a letter: `P` position · `A` account · `S` subscription · `L` alias · `D` domain · `M` mailbox's name ·
-//! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block. Numbers in keys are big-endian, so
-//! that their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an
+//! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block · `x` what was expunged · `y` its
+//! blocks. Numbers in keys are big-endian, so that their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an
 //! alias with many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
+
+mod retained;
+
+pub(crate) use retained::{any_retained_before, put_recent, put_retained, retained, retained_heads};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +27,7 @@ use crate::state::vanished::{Chunk, Vanished};
 use crate::state::world::{Counters, Position, Published};
 
 /// The format of all this; another one is a rebuild.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 const PIECE: usize = 3_500;
 
 fn key(letter: u8, id: u32) -> Vec<u8> {

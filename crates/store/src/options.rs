@@ -106,6 +106,9 @@ pub struct Tuning {
     pub reserve: u64,
     /// ...or less than this many percent of the file system.
     pub reserve_percent: u8,
+    /// For so many days what was expunged can be brought back; it is given up a day later, so that nothing is lost that
+    /// was still listed a moment ago. With 0 it is given up at once. May change at each opening.
+    pub undelete_days: u16,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
     /// A way to break the store on purpose; builds of the server have only the one that breaks nothing.
@@ -181,6 +184,7 @@ impl Default for Tuning {
             resident_rows: 200_000,
             reserve: 512 << 20,
             reserve_percent: 3,
+            undelete_days: 14,
             lock_wait: Duration::from_secs(30),
             sabotage: Sabotage::None,
         }

@@ -8,7 +8,7 @@ use wire::ids::ModSeq;
 use super::found::{Found, Main};
 use super::{OpenError, Rot};
 use crate::group::{self, BORDER, HEADER};
-use crate::id::Location;
+use crate::id::{Location, UnixTime};
 use crate::options::{Options, Progress};
 use crate::record::{self, Bad, Record};
 use crate::segment::main_path;
@@ -223,7 +223,8 @@ impl<'a> Replay<'a> {
             return Ok(());
         };
         let total = octets.len() as u64;
-        self.records(main.header.number, header.offset + HEADER as u64, records, header.first_commit)?;
+        let base = header.offset + HEADER as u64;
+        self.records(main.header.number, base, records, header.first_commit, header.time)?;
         self.after_rot = false;
         self.groups += 1;
         self.position = Position {
@@ -248,8 +249,15 @@ impl<'a> Replay<'a> {
     }
 
     /// Does what records say; those that are damaged are passed over.
-    fn records(&mut self, segment: u32, base: u64, records: &[u8], first: u64) -> Result<(), OpenError> {
-        let mut draft = Draft::new(self.world);
+    fn records(
+        &mut self,
+        segment: u32,
+        base: u64,
+        records: &[u8],
+        first: u64,
+        time: UnixTime,
+    ) -> Result<(), OpenError> {
+        let mut draft = Draft::new(self.world, time);
         draft.after_rot = !self.rot.is_empty() || self.after_rot;
         let mut commit = ModSeq(first);
         for (offset, header, octets) in record::walk(records) {
@@ -286,7 +294,8 @@ impl<'a> Replay<'a> {
         let header = group::Header::decode(&octets);
         let first = header.map_or(self.position.commit.0 + 1, |h| h.first_commit);
         if let Some(records) = octets.get(HEADER..) {
-            self.records(main.header.number, from + HEADER as u64, records, first)?;
+            let time = header.map_or(self.position.time, |h| h.time);
+            self.records(main.header.number, from + HEADER as u64, records, first, time)?;
         }
         let what = if header.is_some() { "a group is damaged" } else { "a group's header is damaged" };
         self.rot.push(Rot { file: path, offset: from, octets: to - from, what: what.to_owned() });

@@ -21,6 +21,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 use crate::codec::{Put, Take, pad8};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::Row;
+use crate::state::retained::RetainedId;
 
 /// Octets of a record's header.
 pub(crate) const HEADER: usize = 24;
@@ -40,6 +41,8 @@ pub(crate) mod kind {
     pub(crate) const EXPUNGED: u16 = 6;
     pub(crate) const KEYWORD: u16 = 7;
     pub(crate) const SIDE: u16 = 8;
+    pub(crate) const UNDELETED: u16 = 10;
+    pub(crate) const FORGOTTEN: u16 = 11;
     pub(crate) const MAILBOX: u16 = 16;
     pub(crate) const MAILBOX_GONE: u16 = 17;
     pub(crate) const MAILBOX_PATH: u16 = 18;
@@ -115,6 +118,10 @@ pub(crate) enum Record {
     Keyword { mailbox: MailboxId, bit: u8, keyword: Keyword },
     /// A side segment is part of the log.
     Side { number: u32, octets: u64 },
+    /// Messages that were expunged are back, or elsewhere: see the `Placed` before it.
+    Undeleted { from: RetainedId, uids: Runs },
+    /// What was expunged before this time (seconds since 1970) cannot be brought back any more.
+    Forgotten { before: u64 },
     /// A mailbox is made.
     Mailbox {
         id: MailboxId,
@@ -249,6 +256,8 @@ impl Record {
             Record::Expunged { .. } => kind::EXPUNGED,
             Record::Keyword { .. } => kind::KEYWORD,
             Record::Side { .. } => kind::SIDE,
+            Record::Undeleted { .. } => kind::UNDELETED,
+            Record::Forgotten { .. } => kind::FORGOTTEN,
             Record::Mailbox { .. } => kind::MAILBOX,
             Record::MailboxGone { .. } => kind::MAILBOX_GONE,
             Record::MailboxPath { .. } => kind::MAILBOX_PATH,
@@ -291,7 +300,9 @@ pub(crate) enum Bad {
 fn known(kind: u16) -> bool {
     matches!(
         kind,
-        kind::COMMIT..=kind::SIDE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
+        kind::COMMIT..=kind::SIDE
+            | kind::UNDELETED..=kind::FORGOTTEN
+            | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
     )
 }
 
