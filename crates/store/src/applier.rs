@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::commit::writer::{EMERGENCY, preallocate};
 use crate::index::{IndexError, Writes};
 use crate::keys;
+use crate::retention;
 use crate::shared::Shared;
 use crate::snapshot::make::{self, Moment};
 use crate::snapshot::{SnapshotError, load, path_of};
@@ -29,10 +30,9 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         if shared.rest(if dirty { every } else { IDLE.min(every * 5) }) {
             break;
         }
-        if step(shared).is_err() {
-            // The index is condemned; the process is about to end.
-            break;
-        }
+        // The index may be condemned; the process is about to end then.
+        let Ok(applied) = step(shared) else { break };
+        retention::look(shared, applied);
         prepare(shared);
         since_look += every;
         if since_look >= Duration::from_secs(1) {
@@ -114,17 +114,19 @@ pub(crate) fn last_snapshot(shared: &Shared) -> Result<(), IndexError> {
 
 fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
     let index = shared.world.index().ok_or(IndexError::Closed)?;
-    let (dirty, now, directory, position, counters, due) = {
+    let (dirty, retained, now, directory, position, counters, due) = {
         let mut published = shared.world.write();
         let due = Due::look(shared, &published);
         if published.dirty.is_empty() {
             return Ok((false, due));
         }
-        let dirty: Dirty = std::mem::take(&mut published.dirty);
+        let mut dirty: Dirty = std::mem::take(&mut published.dirty);
         published.in_flight = dirty.octets;
+        published.retained_in_flight = Arc::new(std::mem::take(&mut dirty.retained));
+        let retained = published.retained_in_flight.clone();
         let now: Vec<_> =
             dirty.mailboxes.keys().map(|id| (*id, published.mailboxes.get(id).cloned())).collect();
-        (dirty, now, published.directory.clone(), published.position, published.counters, due)
+        (dirty, retained, now, published.directory.clone(), published.position, published.counters, due)
     };
     let mut writes = Writes::new();
     for (id, mailbox) in &now {
@@ -142,9 +144,12 @@ fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
     for (&number, side) in &dirty.sides {
         keys::put_side(&mut writes, number, side.as_ref());
     }
+    keys::put_recent(&mut writes, &**index, &retained)?;
     keys::put_position(&mut writes, &position, &counters);
     index.apply(writes)?;
-    shared.world.write().in_flight = 0;
+    let mut published = shared.world.write();
+    published.in_flight = 0;
+    published.retained_in_flight = Arc::default();
     Ok((true, due))
 }
 

@@ -7,6 +7,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 
 use crate::id::{AccountId, InternalDate, MailboxId};
 use crate::spool::Spooled;
+use crate::state::retained::RetainedId;
 
 /// A body of a batch, to be placed by any number of [`Intent::Append`]s of the same batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,17 @@ pub enum Intent {
         uids: Runs,
         /// Where they go.
         to: MailboxId,
+    },
+    /// Brings expunged messages back, with their flags and keywords but without `\Deleted`, their INTERNALDATE, and new
+    /// UIDs. Answered by [`Outcome::Undeleted`].
+    Undelete {
+        /// What took them away: [`crate::Store::retained`] tells it.
+        from: RetainedId,
+        /// Which of them, by the UIDs that they had.
+        uids: Runs,
+        /// Where they go; if not said, into the mailbox they were in, wherever it is now. If that is gone, into the one
+        /// that has its name, and if there is none, it is made again, subscribed, with its special use if that is free.
+        into: Option<MailboxId>,
     },
     /// A new mailbox; missing parents are made too (RFC 3501 s.6.3.3). Answered by [`Outcome::Created`].
     CreateMailbox {
@@ -184,6 +196,8 @@ pub enum Intent {
 pub struct Batch {
     pub(crate) bodies: Vec<Spooled>,
     pub(crate) intents: Vec<Intent>,
+    /// What only the store itself asks for: to give up what was expunged before this time.
+    pub(crate) forget: Option<u64>,
 }
 
 impl Batch {
@@ -196,7 +210,7 @@ impl Batch {
     /// A batch of one intent.
     #[must_use]
     pub fn of(intent: Intent) -> Batch {
-        Batch { bodies: Vec::new(), intents: vec![intent] }
+        Batch { intents: vec![intent], ..Batch::default() }
     }
 
     /// Adds a body: what a [`crate::Spool`] finished, or octets at hand (a few hundred KiB at most; what is larger
@@ -215,7 +229,7 @@ impl Batch {
     /// Whether nothing is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.intents.is_empty()
+        self.intents.is_empty() && self.forget.is_none()
     }
 }
 
@@ -249,6 +263,17 @@ pub enum Outcome {
         /// UIDs where they were; empty if none existed.
         from: Runs,
         /// UIDs where they went.
+        to: Runs,
+    },
+    /// Messages are back; the n-th of one is the n-th of the other.
+    Undeleted {
+        /// Where they are now.
+        mailbox: MailboxId,
+        /// Its UIDVALIDITY.
+        uid_validity: UidValidity,
+        /// UIDs that they had.
+        from: Runs,
+        /// UIDs that they have now.
         to: Runs,
     },
     /// A mailbox is there.
@@ -319,6 +344,12 @@ pub enum Refused {
     /// INBOX cannot be removed or replaced.
     #[error("INBOX cannot be removed")]
     InboxCannot,
+    /// None of these messages can be brought back (any more).
+    #[error("nothing of this can be brought back")]
+    NotRetained,
+    /// What destroys is put off, because the clock cannot be believed.
+    #[error("the clock jumped: nothing is given up for now")]
+    TimeFrozen,
     /// Not a name that a mailbox, domain, login or address can have.
     #[error("not a possible name: {0}")]
     BadName(&'static str),

@@ -1,11 +1,15 @@
 //! The index's keys and values: what the applier writes, what opening and loading read.
 //!
 //! Keys begin with a letter: `P` position · `A` account · `S` subscription · `L` alias · `D` domain · `M` mailbox's name ·
-//! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block. Numbers in keys are big-endian, so
-//! that their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an
+//! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block · `x` what was expunged · `y` its
+//! blocks. Numbers in keys are big-endian, so that their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an
 //! alias with many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
 //!
 //! All this can change from one version to the next, but for the entries of [`PLAIN`], which snapshots hold as they are.
+
+mod retained;
+
+pub(crate) use retained::{any_retained_before, put_recent, put_retained, retained, retained_heads};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -232,28 +236,42 @@ pub(crate) fn position(index: &dyn Index) -> Result<Option<(Position, Counters)>
     read(&mut Take::new(&value)).map(Some).ok_or_else(|| corrupt("the position"))
 }
 
-/// The letters of entries that a snapshot takes as they lie here. For each, [`take_plain`] reads what every version
-/// wrote, and [`count_plain`] counts.
-pub(crate) const PLAIN: [u8; 1] = [b'a'];
+/// The letters of entries that a snapshot takes as they lie here. [`Plain`] reads what every version wrote of them, and
+/// [`count_plain`] counts.
+pub(crate) const PLAIN: [u8; 3] = [b'a', retained::HEAD, retained::ROWS];
 
-/// Puts an entry of [`PLAIN`] where it belongs in memory; `None` if it is not what was written.
-pub(crate) fn take_plain(to: &mut Published, key: &[u8], value: &[u8]) -> Option<()> {
-    match key.first()? {
-        b'a' => {
-            let number = id_of(key).filter(|_| key.len() == 5)?;
-            to.sides.insert(number, decode_side(&mut Take::new(value))?);
-        }
-        _ => return None,
-    }
-    Some(())
+/// Entries of [`PLAIN`], in the order of their keys, on their way to memory.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    sides: BTreeMap<u32, Side>,
+    retained: retained::Entries,
 }
 
-/// How many entries of a letter of [`PLAIN`] there must be.
-pub(crate) fn count_plain(published: &Published, letter: u8) -> usize {
-    match letter {
-        b'a' => published.sides.len(),
-        _ => 0,
+impl Plain {
+    /// Takes an entry; `None` if it is not what was written. Without `keep` it is only looked at.
+    pub(crate) fn take(&mut self, key: &[u8], value: &[u8], keep: bool) -> Option<()> {
+        match *key.first()? {
+            b'a' => {
+                let number = id_of(key).filter(|_| key.len() == 5)?;
+                self.sides.insert(number, decode_side(&mut Take::new(value))?);
+                Some(())
+            }
+            retained::HEAD | retained::ROWS => self.retained.take(key, value, keep),
+            _ => None,
+        }
     }
+
+    /// Puts them where they belong; `None` if something does not add up.
+    pub(crate) fn put(self, to: &mut Published) -> Option<()> {
+        to.sides = self.sides;
+        self.retained.finish()?.into_iter().for_each(|entry| to.dirty.retained.add(entry));
+        Some(())
+    }
+}
+
+/// How many entries of a letter of [`PLAIN`] there must be, where memory knows.
+pub(crate) fn count_plain(published: &Published, letter: u8) -> Option<usize> {
+    (letter == b'a').then_some(published.sides.len())
 }
 
 /// Octets of a page.

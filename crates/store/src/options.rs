@@ -112,6 +112,9 @@ pub struct Tuning {
     pub snapshot_octets: u64,
     /// A clean close makes one after more commits than this.
     pub snapshot_at_close: u64,
+    /// For so many days what was expunged can be brought back; it is given up a day later, so that nothing is lost that
+    /// was still listed a moment ago. With 0 it is given up at once. May change at each opening.
+    pub undelete_days: u16,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
     /// A way to break the store on purpose; builds of the server have only the one that breaks nothing.
@@ -217,6 +220,7 @@ impl Default for Tuning {
             snapshot_commits: 100_000,
             snapshot_octets: 256 << 20,
             snapshot_at_close: 1_000,
+            undelete_days: 14,
             lock_wait: Duration::from_secs(30),
             sabotage: Sabotage::None,
         }

@@ -11,6 +11,7 @@ use crate::digest::Digests;
 use crate::id::UnixTime;
 use crate::index::{IndexError, state};
 use crate::options::{Clock, Options, Tuning};
+use crate::retention::Retention;
 use crate::segment::{Epoch, Files};
 use crate::side;
 use crate::snapshot::schedule::Schedule;
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     condemned: Mutex<Option<String>>,
     on_condemned: Arc<dyn Fn(&str) + Send + Sync>,
     time: Mutex<Watched>,
+    retention: Mutex<Retention>,
     call: Mutex<Call>,
     called: Condvar,
     /// Told when the index has caught up a little.
@@ -128,6 +130,7 @@ impl Shared {
             condemned: Mutex::default(),
             on_condemned: options.condemned.clone(),
             time: Mutex::default(),
+            retention: Mutex::default(),
             call: Mutex::default(),
             called: Condvar::new(),
             applied: Condvar::new(),
@@ -139,6 +142,10 @@ impl Shared {
 
     pub(crate) fn prepared(&self) -> MutexGuard<'_, Prepared> {
         lock(&self.prepared)
+    }
+
+    pub(crate) fn retention(&self) -> MutexGuard<'_, Retention> {
+        lock(&self.retention)
     }
 
     /// Removes the segments that were made ahead of need.

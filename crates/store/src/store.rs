@@ -17,6 +17,8 @@ use crate::intent::{Batch, CommitError};
 use crate::open::{self, OpenError, Opening};
 use crate::options::Options;
 use crate::read::{self, Message, Messages, ReadError};
+use crate::retained::{RetainedFilter, RetainedMessages};
+use crate::retention;
 use crate::shared::{INDEX, Shared};
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::spool::{Body, Spool, SpoolError, Spooled};
@@ -177,6 +179,12 @@ impl Store {
         Messages::new(&self.shared().files, rows)
     }
 
+    /// Messages that can be brought back with [`crate::Intent::Undelete`], newest first (by the time when they went).
+    /// Take as many as are wanted: what is not reached is not loaded. Blocks on the index.
+    pub fn retained(&self, filter: &RetainedFilter) -> Result<RetainedMessages<'_>, ReadError> {
+        RetainedMessages::new(self.shared(), filter)
+    }
+
     /// A message's digest, as [`crate::Derive`] made it at its arrival, or makes it now.
     pub fn digest(&self, row: &Row) -> Result<Arc<[u8]>, ReadError> {
         if let Some(kept) = self.shared().digests.get(row.content) {
@@ -285,6 +293,9 @@ impl Store {
             return false;
         }
         let applied = applier::step(shared).unwrap_or(false);
+        if shared.condemned().is_none() {
+            retention::look(shared, applied);
+        }
         applier::prepare(shared);
         shared.look_at_space();
         applied

@@ -2,6 +2,9 @@
 //! UIDs, flags, UIDVALIDITY and octets as before.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+#[path = "simulation/kept.rs"]
+#[expect(dead_code, reason = "the simulation uses the rest")]
+mod kept;
 #[path = "simulation/world.rs"]
 #[expect(dead_code, reason = "the simulation uses the rest")]
 mod world;

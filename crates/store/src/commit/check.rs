@@ -55,6 +55,8 @@ pub(crate) struct Check<'a, 'w> {
     pub(crate) request: usize,
     pub(crate) commit: ModSeq,
     pub(crate) now: UnixTime,
+    /// The clock cannot be believed: nothing is given up.
+    pub(crate) frozen: bool,
     /// Whether anything was recorded.
     pub(crate) records: bool,
 }
@@ -91,18 +93,19 @@ impl Check<'_, '_> {
             Intent::Expunge { mailbox, uids, only_deleted } => self.expunge(*mailbox, uids, *only_deleted),
             Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, false),
             Intent::Move { from, uids, to } => self.copy(*from, uids, *to, true),
+            Intent::Undelete { from, uids, into } => self.undelete(*from, uids, *into),
             other => self.directory_intent(other),
         }
     }
 
-    fn mailbox(&self, id: MailboxId) -> Result<(Mailbox, Rows), Stop> {
+    pub(super) fn mailbox(&self, id: MailboxId) -> Result<(Mailbox, Rows), Stop> {
         let mut mailbox = self.draft.mailbox(id)?.ok_or(Refused::NoSuchMailbox)?;
         let rows = mailbox.rows.take().unwrap_or_default();
         Ok((mailbox, rows))
     }
 
     /// The mailbox's account and name, as deliveries record them.
-    fn whereabouts(&self, id: MailboxId) -> Result<(crate::id::AccountId, String), Stop> {
+    pub(super) fn whereabouts(&self, id: MailboxId) -> Result<(crate::id::AccountId, String), Stop> {
         let info = self.draft.directory().mailbox(id).ok_or(Refused::NoSuchMailbox)?;
         Ok((info.account, info.path.clone()))
     }
@@ -253,7 +256,7 @@ impl Check<'_, '_> {
         let (target, there) = self.mailbox(to)?;
         let (account, path) = self.whereabouts(to)?;
         let rows = in_runs(&source, uids);
-        let bits = self.map_keywords(&source, to, &there, &rows)?;
+        let bits = self.map_keywords(&source.keywords, to, &there, &rows)?;
         let mut next = target.head.uid_next;
         let mut placed = Vec::with_capacity(rows.len());
         let (mut old, mut new) = (Runs::default(), Runs::default());
@@ -262,8 +265,7 @@ impl Check<'_, '_> {
             next = uid.next();
             old.insert(row.uid.get());
             new.insert(uid.get());
-            let keywords =
-                bits.iter().filter(|&&(b, _)| row.keywords >> b & 1 == 1).fold(0, |k, &(_, b)| k | 1 << b);
+            let keywords = mapped(row.keywords, &bits);
             placed.push(Row { uid, modseq: self.commit, keywords, save_date: self.save_date(), ..*row });
         }
         if !placed.is_empty() {
@@ -277,9 +279,9 @@ impl Check<'_, '_> {
 
     /// Which bit of one mailbox is which of the other, for those in use. Keywords for which the other has no room are
     /// lost (RFC 3501 s.6.4.7: flags SHOULD be kept); refusing the copy would help nobody.
-    fn map_keywords(
+    pub(super) fn map_keywords(
         &mut self,
-        source: &Rows,
+        source: &[Keyword],
         to: MailboxId,
         there: &Rows,
         rows: &[Row],
@@ -287,7 +289,7 @@ impl Check<'_, '_> {
         let used = rows.iter().fold(0u128, |all, row| all | row.keywords);
         let mut next = there.keywords.len();
         let mut bits = Vec::new();
-        for (bit, keyword) in source.keywords.iter().enumerate().filter(|&(bit, _)| used >> bit & 1 == 1) {
+        for (bit, keyword) in source.iter().enumerate().filter(|&(bit, _)| used >> bit & 1 == 1) {
             if let Some(known) = there.keywords.iter().position(|k| k == keyword) {
                 bits.push((bit, known));
             } else if next < wire::limits::KEYWORDS_PER_MAILBOX {
@@ -298,6 +300,11 @@ impl Check<'_, '_> {
         }
         Ok(bits)
     }
+}
+
+/// A keyword set of one mailbox as one of another.
+pub(super) fn mapped(keywords: u128, bits: &[(usize, usize)]) -> u128 {
+    bits.iter().filter(|&&(b, _)| keywords >> b & 1 == 1).fold(0, |k, &(_, b)| k | 1 << b)
 }
 
 fn in_runs(rows: &Rows, uids: &Runs) -> Vec<Row> {

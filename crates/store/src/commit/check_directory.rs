@@ -65,7 +65,7 @@ impl Check<'_, '_> {
         Ok(Outcome::Done)
     }
 
-    fn account(&self, id: AccountId) -> Result<&Account, Refused> {
+    pub(super) fn account(&self, id: AccountId) -> Result<&Account, Refused> {
         self.draft.directory().account(id).map(|a| &**a).ok_or(Refused::NoSuchAccount)
     }
 
@@ -119,7 +119,7 @@ impl Check<'_, '_> {
         Ok(())
     }
 
-    fn create_mailbox(
+    pub(super) fn create_mailbox(
         &mut self,
         account: AccountId,
         path: &str,

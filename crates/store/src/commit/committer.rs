@@ -73,7 +73,7 @@ impl Committer {
         let now = shared.group_time(self.writer.position.time);
         let buffer = std::mem::take(&mut self.buffer);
         let mut builder = Builder::new(self.writer.segment, self.writer.position.end, buffer);
-        let mut draft = Draft::new(&shared.world);
+        let mut draft = Draft::new(&shared.world, now);
         let first_commit = self.writer.position.commit.0 + 1;
         let mut commit = first_commit;
         let mut done: Vec<Done> = Vec::new();
@@ -144,10 +144,14 @@ impl Committer {
             request: number,
             commit: ModSeq(commit),
             now,
+            frozen: shared.frozen(),
             records: false,
         };
-        let outcomes: Result<Vec<Outcome>, Stop> =
-            request.batch.intents.iter().map(|i| check.intent(i)).collect();
+        let intents = request.batch.intents.iter().map(|i| check.intent(i));
+        let mut outcomes: Result<Vec<Outcome>, Stop> = intents.collect();
+        if let (Some(before), Ok(_)) = (request.batch.forget, &outcomes) {
+            outcomes = check.forget(before).map(|done| vec![done]);
+        }
         let (records, delivered) = (check.records, std::mem::take(&mut check.delivered));
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod check;
 mod check_directory;
+mod check_undelete;
 pub(crate) mod committer;
 pub(crate) mod queue;
 pub(crate) mod writer;

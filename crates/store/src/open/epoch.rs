@@ -86,7 +86,7 @@ pub(crate) fn begin(writer: &mut Writer, witness: &Witness) -> Result<(), OpenEr
         Record::Epoch { tag: shared.epoch.tag, counters, mailboxes }
     };
     let mut builder = Builder::new(writer.segment, writer.position.end, Vec::new());
-    let mut draft = Draft::new(&shared.world);
+    let mut draft = Draft::new(&shared.world, now);
     for record in [Record::Commit { number: commit }, record] {
         let place = builder.record(&record);
         draft.apply(&record, commit, place)?;

@@ -11,6 +11,7 @@ use crate::keys;
 use crate::options::{Options, Progress};
 use crate::shared::{INDEX, at};
 use crate::state::directory::Directory;
+use crate::state::retained::Change;
 use crate::state::world::{Counters, Position, Published};
 use crate::vfs::read_full;
 
@@ -173,6 +174,13 @@ fn fill(options: &Options, index: &dyn Index, published: &Published) -> Result<(
     keys::put_directory(&mut writes, &Directory::default(), &published.directory);
     for (&number, side) in &published.sides {
         keys::put_side(&mut writes, number, Some(side));
+    }
+    // While an index is built, all that was expunged is still in memory.
+    for entry in published.dirty.retained.entries.values().filter_map(Change::now) {
+        keys::put_retained(&mut writes, entry);
+        if writes.octets() >= BATCH {
+            in_batches(index, std::mem::take(&mut writes))?;
+        }
     }
     in_batches(index, writes)?;
     // The position comes last: without it the index is empty.

@@ -8,7 +8,7 @@ use wire::ids::ModSeq;
 use super::found::{Found, Main};
 use super::{OpenError, Rot};
 use crate::group::{self, BORDER, HEADER};
-use crate::id::Location;
+use crate::id::{Location, UnixTime};
 use crate::options::{Progress, Sabotage};
 use crate::record::{self, Bad, Record};
 use crate::segment::{generation_path, main_path};
@@ -253,7 +253,8 @@ impl<'a> Replay<'a> {
             return Ok(());
         };
         let total = octets.len() as u64;
-        self.records(main.header.number, header.offset + HEADER as u64, records, header.first_commit)?;
+        let base = header.offset + HEADER as u64;
+        self.records(main.header.number, base, records, header.first_commit, header.time)?;
         if self.after_rot && header.seq != self.position.seq + 1 && self.loss.is_none() {
             self.loss = Some(format!("groups before group {} are gone", header.seq));
         }
@@ -282,8 +283,15 @@ impl<'a> Replay<'a> {
 
     /// Does what records say; those that are damaged are passed over. Says how many octets were intact records, up to
     /// the first that was not (the octets of bodies aside, which are checked when they are read).
-    fn records(&mut self, segment: u32, base: u64, records: &[u8], first: u64) -> Result<u64, OpenError> {
-        let mut draft = Draft::new(self.world);
+    fn records(
+        &mut self,
+        segment: u32,
+        base: u64,
+        records: &[u8],
+        first: u64,
+        time: UnixTime,
+    ) -> Result<u64, OpenError> {
+        let mut draft = Draft::new(self.world, time);
         draft.after_rot = !self.rot.is_empty() || self.after_rot;
         let mut commit = ModSeq(first);
         let (mut intact, mut all) = (0, true);
@@ -329,8 +337,9 @@ impl<'a> Replay<'a> {
         };
         let header = group::Header::decode(&octets).filter(ours);
         let first = header.map_or(self.position.commit.0 + 1, |h| h.first_commit);
+        let time = header.map_or(self.position.time, |h| h.time);
         let intact = match octets.get(HEADER..) {
-            Some(records) => self.records(main.header.number, from + HEADER as u64, records, first)?,
+            Some(records) => self.records(main.header.number, from + HEADER as u64, records, first, time)?,
             None => 0,
         };
         let what = match header {

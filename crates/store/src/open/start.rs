@@ -86,8 +86,9 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         let index = {
             let mut published = shared.world.write();
             published.position = writer.position;
+            let index = build(options, store, &published)?;
             published.dirty = Default::default();
-            build(options, store, &published)?
+            index
         };
         shared.world.set_index(index);
     }

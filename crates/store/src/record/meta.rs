@@ -7,6 +7,7 @@ use super::{Delivery, Record, kind};
 use crate::codec::{Put, Take};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::{BLOCK_ROWS, Block, Row};
+use crate::state::retained::RetainedId;
 use crate::state::world::Counters;
 
 impl Record {
@@ -55,6 +56,13 @@ impl Record {
                     to.u32(*uid_next);
                 }
             }
+            Record::Undeleted { from, uids } => {
+                to.u64(from.time);
+                to.u64(from.commit.0);
+                to.u32(from.mailbox.0);
+                to.runs(uids);
+            }
+            Record::Forgotten { before } => to.u64(*before),
             Record::Mailbox { id, account, path, uid_validity, special_use } => {
                 to.u32(id.0);
                 to.u32(account.0);
@@ -228,6 +236,15 @@ pub(super) fn decode_meta(kind: u16, take: &mut Take<'_>) -> Option<Record> {
             }
             Record::Epoch { tag, counters, mailboxes }
         }
+        kind::UNDELETED => Record::Undeleted {
+            from: RetainedId {
+                time: take.u64()?,
+                commit: ModSeq(take.u64()?),
+                mailbox: MailboxId(take.u32()?),
+            },
+            uids: take.runs()?,
+        },
+        kind::FORGOTTEN => Record::Forgotten { before: take.u64()? },
         kind::MAILBOX => Record::Mailbox {
             id: MailboxId(take.u32()?),
             account: AccountId(take.u32()?),

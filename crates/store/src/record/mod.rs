@@ -21,6 +21,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 use crate::codec::{Put, Take, pad8};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::Row;
+use crate::state::retained::RetainedId;
 use crate::state::world::Counters;
 
 /// Octets of a record's header.
@@ -42,6 +43,8 @@ pub(crate) mod kind {
     pub(crate) const KEYWORD: u16 = 7;
     pub(crate) const SIDE: u16 = 8;
     pub(crate) const EPOCH: u16 = 9;
+    pub(crate) const UNDELETED: u16 = 10;
+    pub(crate) const FORGOTTEN: u16 = 11;
     pub(crate) const SIDE_GONE: u16 = 12;
     pub(crate) const MAILBOX: u16 = 16;
     pub(crate) const MAILBOX_GONE: u16 = 17;
@@ -130,6 +133,10 @@ pub(crate) enum Record {
     /// goes on with this UID (0: none left), and numbers are given out from these on. Nothing that was lost before it
     /// can be taken for something else.
     Epoch { tag: u32, counters: Counters, mailboxes: Vec<(MailboxId, UidValidity, u32)> },
+    /// Messages that were expunged are back, or elsewhere: see the `Placed` before it.
+    Undeleted { from: RetainedId, uids: Runs },
+    /// What was expunged before this time (seconds since 1970) cannot be brought back any more.
+    Forgotten { before: u64 },
     /// A mailbox is made.
     Mailbox {
         id: MailboxId,
@@ -272,6 +279,8 @@ impl Record {
             Record::Side { .. } => kind::SIDE,
             Record::SideGone { .. } => kind::SIDE_GONE,
             Record::Epoch { .. } => kind::EPOCH,
+            Record::Undeleted { .. } => kind::UNDELETED,
+            Record::Forgotten { .. } => kind::FORGOTTEN,
             Record::Mailbox { .. } => kind::MAILBOX,
             Record::MailboxGone { .. } => kind::MAILBOX_GONE,
             Record::MailboxPath { .. } => kind::MAILBOX_PATH,
@@ -314,7 +323,7 @@ pub(crate) enum Bad {
 fn known(kind: u16) -> bool {
     matches!(
         kind,
-        kind::COMMIT..=kind::EPOCH | kind::SIDE_GONE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
+        kind::COMMIT..=kind::SIDE_GONE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
     )
 }
 

@@ -58,6 +58,24 @@ fn records_have_the_octets_that_they_had_from_the_first_day() {
 }
 const KNOWN: &str = "c55a4659";
 
+fn retained_id() -> RetainedId {
+    RetainedId { time: 1_800_000_000, commit: ModSeq(0x0102), mailbox: MailboxId(7) }
+}
+
+#[test]
+fn what_is_brought_back_and_what_is_given_up_have_the_octets_that_they_had_from_the_first_day() {
+    let octets = encoded(&Record::Undeleted { from: retained_id(), uids: [3, 4, 9].into_iter().collect() });
+    assert_eq!(&octets[..16], b"PfRc\x0a\0\x01\x01\x28\0\0\0\0\0\0\0");
+    let mut meta = Vec::new();
+    meta.u64(1_800_000_000);
+    meta.u64(0x0102);
+    [7, 2, 3, 4, 9, 9].iter().for_each(|&n| meta.u32(n));
+    assert_eq!(octets[24..], meta);
+    let octets = encoded(&Record::Forgotten { before: 0x0102_0304 });
+    assert_eq!(&octets[..16], b"PfRc\x0b\0\x01\x01\x08\0\0\0\0\0\0\0");
+    assert_eq!(octets[24..], [4, 3, 2, 1, 0, 0, 0, 0]);
+}
+
 #[test]
 fn reading_a_message_takes_from_its_delivery_what_it_needs() {
     let octets = encoded(&Record::Delivery(Box::new(delivery())));
@@ -149,6 +167,10 @@ fn any_record() -> impl Strategy<Value = Record> {
                     .collect(),
             }
         ),
+        (any::<(u64, u64)>(), mailbox.clone(), any_runs()).prop_map(|((time, commit), mailbox, uids)| {
+            Record::Undeleted { from: RetainedId { time, commit: ModSeq(commit), mailbox }, uids }
+        }),
+        any::<u64>().prop_map(|before| Record::Forgotten { before }),
         (mailbox.clone(), account.clone(), text, 1u32.., use_of).prop_map(
             |(id, account, path, v, special_use)| {
                 Record::Mailbox { id, account, path, uid_validity: UidValidity::new(v).unwrap(), special_use }

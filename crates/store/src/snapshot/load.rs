@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::format::{First, Item};
 use super::read::{self, Flaw};
-use crate::id::{Location, MailboxId};
+use crate::id::{Location, MailboxId, UnixTime};
 use crate::keys;
 use crate::options::Sabotage;
 use crate::record::Record;
@@ -58,6 +58,7 @@ struct Gather {
     open: Option<Open>,
     state: Published,
     mailboxes: u32,
+    plain: keys::Plain,
     last_key: Vec<u8>,
 }
 
@@ -88,9 +89,7 @@ impl Gather {
                 if key <= self.last_key {
                     return Err("an entry is out of order");
                 }
-                let mut aside = Published::default();
-                let to = if self.keep { &mut self.state } else { &mut aside };
-                keys::take_plain(to, &key, &value).ok_or("an entry is not what any version wrote")?;
+                self.plain.take(&key, &value, self.keep).ok_or("an entry is not what any version wrote")?;
                 self.last_key = key;
             }
             Item::End(_) => {}
@@ -158,6 +157,7 @@ impl Gather {
         }
         let names = self.state.directory.mailboxes.len();
         let rows: u64 = self.state.mailboxes.values().map(|m| u64::from(m.head.exists)).sum();
+        std::mem::take(&mut self.plain).put(&mut self.state).ok_or("what was expunged does not add up")?;
         let all = self.state.mailboxes.len() == names && names == first.mailboxes as usize;
         if all && rows == first.rows { Ok(()) } else { Err("a mailbox is missing") }
     }
@@ -170,7 +170,7 @@ impl Gather {
 /// The directory that the log's words make.
 fn directory(said: Vec<Record>) -> Result<Directory, &'static str> {
     let world = World::default();
-    let mut draft = Draft::new(&world);
+    let mut draft = Draft::new(&world, UnixTime::default());
     for record in said {
         let nowhere = Location { segment: 0, ordinal: 0 };
         draft.apply(&record, ModSeq(0), nowhere).map_err(|_| "a name cannot be read")?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wire::ids::{ModSeq, Uid, UidValidity};
 
-use super::block::Row;
+use super::block::{BLOCK_ROWS, Row};
 use super::directory::{Account, Directory, MailboxInfo, Target};
 use super::draft::Draft;
 use super::mailbox::Mailbox;
@@ -46,12 +46,32 @@ impl Draft<'_> {
                 self.cost(128 + blocks * BLOCK_COST);
             }
             Record::Expunged { mailbox, uids } => {
-                let mut blocks = 0;
+                let mut cost = 128 + uids.as_slice().len() * 16;
                 match self.mailbox_mut(*mailbox)? {
-                    Some(m) => blocks = m.expunge(uids, commit),
+                    Some(m) => {
+                        let (blocks, taken) = m.expunge(uids, commit);
+                        cost += (blocks + taken.rows.len() as usize / BLOCK_ROWS) * BLOCK_COST;
+                        self.retain(*mailbox, taken, commit, false);
+                    }
                     None => self.orphans += 1,
                 }
-                self.cost(128 + blocks * BLOCK_COST + uids.as_slice().len() * 16);
+                self.cost(cost);
+            }
+            Record::Undeleted { from, uids } => self.undelete(from, uids)?,
+            Record::Forgotten { before } => self.forget(*before),
+            Record::MailboxGone { id } => {
+                self.take_away(*id, commit)?;
+                if let Some(account) = self.directory_mut().remove_mailbox(*id) {
+                    self.touch(account);
+                }
+            }
+            Record::AccountGone { id } => {
+                let mailboxes = self.directory().account(*id).map(|a| a.mailboxes.clone());
+                for mailbox in mailboxes.unwrap_or_default() {
+                    self.take_away(mailbox, commit)?;
+                }
+                self.directory_mut().remove_account(*id);
+                self.touch(*id);
             }
             Record::Keyword { mailbox, bit, keyword } => match self.mailbox_mut(*mailbox)? {
                 Some(m) => m.name_keyword(*bit, keyword.clone()),
@@ -121,6 +141,17 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// A mailbox goes; what is in it is kept for a while.
+    fn take_away(&mut self, id: MailboxId, commit: ModSeq) -> Result<(), IndexError> {
+        if let Some(mailbox) = self.mailbox(id)? {
+            let taken = mailbox.into_taken();
+            self.cost(taken.rows.len() as usize / BLOCK_ROWS * BLOCK_COST);
+            self.retain(id, taken, commit, true);
+        }
+        self.set_mailbox(id, None);
+        Ok(())
+    }
+
     fn apply_directory(&mut self, record: &Record, commit: ModSeq) {
         match record {
             Record::Mailbox { id, account, path, uid_validity, special_use } => {
@@ -138,12 +169,6 @@ impl Draft<'_> {
                 self.directory_mut().add_mailbox(info);
                 self.touch(*account);
             }
-            Record::MailboxGone { id } => {
-                self.set_mailbox(*id, None);
-                if let Some(account) = self.directory_mut().remove_mailbox(*id) {
-                    self.touch(account);
-                }
-            }
             Record::MailboxPath { id, path } => {
                 if let Some(account) = self.directory_mut().rename_mailbox(*id, path) {
                     self.touch(account);
@@ -153,12 +178,6 @@ impl Draft<'_> {
                 let counters = self.counters_mut();
                 counters.account = counters.account.max(id.0);
                 self.directory_mut().add_account(*id, login, password, *created);
-                self.touch(*id);
-            }
-            Record::AccountGone { id } => {
-                for mailbox in self.directory_mut().remove_account(*id) {
-                    self.set_mailbox(mailbox, None);
-                }
                 self.touch(*id);
             }
             Record::Domain { name } => {
@@ -237,8 +256,8 @@ impl Directory {
         self.accounts.insert(id, Arc::new(account));
     }
 
-    fn remove_account(&mut self, id: AccountId) -> Vec<MailboxId> {
-        let Some(account) = self.accounts.remove(&id) else { return Vec::new() };
+    fn remove_account(&mut self, id: AccountId) {
+        let Some(account) = self.accounts.remove(&id) else { return };
         self.logins.remove(&account.login);
         for address in &account.addresses {
             self.targets.remove(address);
@@ -246,7 +265,6 @@ impl Directory {
         for mailbox in &account.mailboxes {
             self.mailboxes.remove(mailbox);
         }
-        account.mailboxes.clone()
     }
 
     pub(crate) fn add_mailbox(&mut self, info: MailboxInfo) {

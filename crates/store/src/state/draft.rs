@@ -5,15 +5,20 @@
 
 use std::sync::Arc;
 
+use wire::ids::{ModSeq, Runs};
+
 use super::directory::Directory;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Taken};
+use super::retained::{Known, Retained, RetainedId, seconds};
 use super::world::{Changed, Counters, Side, World};
-use crate::id::{AccountId, Location, MailboxId};
+use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::IndexError;
 
 #[derive(Debug)]
 pub(crate) struct Draft<'w> {
     world: &'w World,
+    /// The group's.
+    time: UnixTime,
     directory: Arc<Directory>,
     counters: Counters,
     group: Changed,
@@ -25,13 +30,14 @@ pub(crate) struct Draft<'w> {
 }
 
 impl<'w> Draft<'w> {
-    pub(crate) fn new(world: &'w World) -> Draft<'w> {
+    pub(crate) fn new(world: &'w World, time: UnixTime) -> Draft<'w> {
         let (directory, counters) = {
             let published = world.read();
             (published.directory.clone(), published.counters)
         };
         Draft {
             world,
+            time,
             directory,
             counters,
             group: Changed::default(),
@@ -47,6 +53,7 @@ impl<'w> Draft<'w> {
         self.group.mailboxes.extend(batch.mailboxes);
         self.group.accounts.extend(batch.accounts);
         self.group.sides.extend(batch.sides);
+        self.group.retained.lay(batch.retained);
         self.group.cost += batch.cost;
         if batch.directory.is_some() {
             self.group.directory = batch.directory;
@@ -130,5 +137,51 @@ impl<'w> Draft<'w> {
     pub(crate) fn set_mailbox(&mut self, id: MailboxId, mailbox: Option<Mailbox>) {
         self.batch.cost += 128;
         self.batch.mailboxes.insert(id, mailbox);
+    }
+
+    // ---- what was expunged ---------------------------------------------------------------------------------------
+
+    /// Keeps what a commit takes away from a mailbox; `gone` if the mailbox goes too. Nothing is kept of a mailbox that
+    /// has no name: only a damaged log knows such.
+    pub(crate) fn retain(&mut self, id: MailboxId, taken: Taken, commit: ModSeq, gone: bool) {
+        let Some(info) = self.directory().mailbox(id).filter(|_| taken.rows.len() > 0) else { return };
+        let entry = Retained {
+            id: RetainedId { time: seconds(self.time), commit, mailbox: id },
+            account: info.account,
+            path: info.path.clone(),
+            mailbox_gone: gone,
+            special_use: info.special_use.filter(|_| gone),
+            keywords: taken.keywords,
+            rows: taken.rows,
+        };
+        self.batch.retained.add(entry);
+    }
+
+    /// What is left of an expunge.
+    pub(crate) fn retained(&self, id: &RetainedId) -> Result<Option<Arc<Retained>>, IndexError> {
+        for layer in [&self.batch.retained, &self.group.retained] {
+            if let Known::Now(entry) = layer.get(id) {
+                return Ok(entry);
+            }
+        }
+        self.world.retained(id)
+    }
+
+    /// Messages were brought back.
+    pub(crate) fn undelete(&mut self, id: &RetainedId, uids: &Runs) -> Result<(), IndexError> {
+        match self.retained(id)? {
+            Some(entry) => {
+                let mut entry = Arc::unwrap_or_clone(entry);
+                entry.take(uids);
+                self.batch.retained.change(entry);
+            }
+            None => self.orphans += 1,
+        }
+        Ok(())
+    }
+
+    /// What was expunged before a time can no longer be brought back.
+    pub(crate) fn forget(&mut self, before: u64) {
+        self.batch.retained.forget(before);
     }
 }

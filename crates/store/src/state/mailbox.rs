@@ -42,6 +42,13 @@ pub(crate) struct Rows {
     pub(crate) used: Arc<AtomicU64>,
 }
 
+/// Rows that were taken away, and what their keywords' bits mean.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) rows: Table,
+    pub(crate) keywords: Arc<Vec<Keyword>>,
+}
+
 /// A mailbox. Without rows its head is right all the same: they are in the index, unchanged.
 #[derive(Clone, Debug)]
 pub(crate) struct Mailbox {
@@ -162,17 +169,26 @@ impl Mailbox {
         changed
     }
 
-    /// Removes messages.
-    pub(crate) fn expunge(&mut self, uids: &Runs, at: ModSeq) -> usize {
+    /// Removes messages. Says how many blocks are new, and what was removed.
+    pub(crate) fn expunge(&mut self, uids: &Runs, at: ModSeq) -> (usize, Taken) {
         let mut head = self.head;
+        let mut removed = Vec::new();
         let rows = self.rows_mut();
         let changed = rows.table.edit(uids.as_slice(), |row| {
             head.uncount(row);
+            removed.push(*row);
             Edit::Remove
         });
         rows.vanished.add(at, uids);
+        let taken = Taken { rows: Table::of(&removed), keywords: rows.keywords.clone() };
         self.head = Head { highest_modseq: at, ..head };
-        changed
+        (changed, taken)
+    }
+
+    /// Everything, as it is taken away with the mailbox.
+    pub(crate) fn into_taken(self) -> Taken {
+        let rows = self.rows.unwrap_or_default();
+        Taken { rows: rows.table, keywords: rows.keywords }
     }
 
     /// Gives it another UIDVALIDITY and the UID to go on with. What vanished under the old one is nobody's concern.

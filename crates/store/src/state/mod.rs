@@ -9,6 +9,7 @@ pub mod directory;
 pub(crate) mod draft;
 pub mod mailbox;
 pub(crate) mod names;
+pub mod retained;
 pub mod table;
 pub(crate) mod vanished;
 pub mod view;

@@ -89,6 +89,12 @@ impl Table {
         Table::from_parts(parts)
     }
 
+    /// A table of rows in the order of UIDs.
+    #[must_use]
+    pub fn of(rows: &[Row]) -> Table {
+        Table::from_blocks(rows.chunks(BLOCK_ROWS).map(|rows| Arc::new(Block::pack(rows))).collect())
+    }
+
     fn from_parts(parts: Vec<Arc<Part>>) -> Table {
         let mut before = 0;
         let parts = parts

@@ -11,6 +11,7 @@ use wire::ids::ModSeq;
 
 use super::directory::Directory;
 use super::mailbox::Mailbox;
+use super::retained::{Known, Recent, Retained, RetainedId};
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::{Index, IndexError};
 use crate::keys;
@@ -57,13 +58,18 @@ pub(crate) struct Dirty {
     pub(crate) directory: Option<Arc<Directory>>,
     /// Side segments adopted, or given up.
     pub(crate) sides: BTreeMap<u32, Option<Side>>,
+    /// What was expunged, brought back and forgotten.
+    pub(crate) retained: Recent,
     /// Roughly how many octets all this will be.
     pub(crate) octets: usize,
 }
 
 impl Dirty {
     pub(crate) fn is_empty(&self) -> bool {
-        self.mailboxes.is_empty() && self.directory.is_none() && self.sides.is_empty()
+        self.mailboxes.is_empty()
+            && self.directory.is_none()
+            && self.sides.is_empty()
+            && self.retained.is_empty()
     }
 }
 
@@ -75,8 +81,10 @@ pub(crate) struct Published {
     pub(crate) position: Position,
     pub(crate) sides: BTreeMap<u32, Side>,
     pub(crate) dirty: Dirty,
-    /// What the applier has taken and not yet written.
+    /// What the applier has taken and not yet written, in octets.
     pub(crate) in_flight: usize,
+    /// ... and what was expunged of it: readable here until it can be read in the index.
+    pub(crate) retained_in_flight: Arc<Recent>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +105,7 @@ pub(crate) struct Changed {
     pub(crate) counters: Option<Counters>,
     pub(crate) accounts: std::collections::BTreeSet<AccountId>,
     pub(crate) sides: BTreeMap<u32, Option<Side>>,
+    pub(crate) retained: Recent,
     pub(crate) cost: usize,
 }
 
@@ -155,6 +164,22 @@ impl World {
         }
     }
 
+    /// What is left of an expunge: in memory, else in the index. Before there is an index, memory has everything.
+    pub(crate) fn retained(&self, id: &RetainedId) -> Result<Option<Arc<Retained>>, IndexError> {
+        {
+            let published = self.read();
+            for layer in [&published.dirty.retained, &*published.retained_in_flight] {
+                if let Known::Now(entry) = layer.get(id) {
+                    return Ok(entry);
+                }
+            }
+        }
+        match self.index() {
+            Some(index) => Ok(keys::retained(&**index, *id)?.map(Arc::new)),
+            None => Ok(None),
+        }
+    }
+
     /// Makes a draft's changes what every reader sees. Returns the mailboxes that changed, with their new level.
     pub(crate) fn publish(&self, changed: Changed, position: Position) -> Vec<(MailboxId, ModSeq)> {
         let mut risen = Vec::with_capacity(changed.mailboxes.len());
@@ -186,6 +211,7 @@ impl World {
             };
             published.dirty.sides.insert(number, side);
         }
+        published.dirty.retained.lay(changed.retained);
         published.dirty.octets += changed.cost;
         published.position = position;
         risen

@@ -3,7 +3,7 @@
 mod rot;
 
 use crate::work::Work;
-use crate::world::{Op, Sum, World};
+use crate::world::{Op, Sum, When, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::future::Future;
@@ -22,6 +22,8 @@ use store::{
     SpoolError, Spooled, Store, Tuning, UnixTime,
 };
 use wire::ids::{ModSeq, Uid};
+
+const DAY: u64 = 24 * 3_600;
 
 /// New mail is refused below this.
 const RESERVE: u64 = 64 << 10;
@@ -42,6 +44,12 @@ enum Death {
 /// A clock that goes on only when the life says so.
 #[derive(Debug)]
 struct LifeClock(AtomicU64);
+
+impl LifeClock {
+    fn seconds(&self) -> u64 {
+        self.wall().secs.cast_unsigned()
+    }
+}
 
 impl Clock for LifeClock {
     fn wall(&self) -> UnixTime {
@@ -89,12 +97,15 @@ struct Doubt {
 
 impl Doubt {
     /// What may be there, each as a run of batches of which any beginning may be.
-    fn runs(&self) -> Vec<Vec<&Op>> {
-        let all: Vec<&Op> = self.ops.iter().collect();
-        let mut lists = vec![all.clone()];
+    fn runs(&self, world: &World) -> Vec<Vec<&Op>> {
+        let mut lists: Vec<Vec<&Op>> = vec![self.ops.iter().collect()];
         if self.tight {
-            lists.push(all.into_iter().filter(|op| op.bodies.is_empty()).collect());
+            lists.push(self.ops.iter().filter(|op| op.bodies.is_empty()).collect());
         }
+        // What was to be brought back may have been given up just before.
+        let kept = |op: &&Op| !op.intents.iter().any(|i| may_be_forgotten(i, world));
+        let without: Vec<_> = lists.iter().map(|l| l.iter().copied().filter(kept).collect()).collect();
+        lists.extend(without);
         let mut runs = Vec::new();
         for list in lists {
             let starts = if self.several { list.len().max(1) } else { 1 };
@@ -102,6 +113,10 @@ impl Doubt {
         }
         runs
     }
+}
+
+fn may_be_forgotten(intent: &Intent, world: &World) -> bool {
+    matches!(intent, Intent::Undelete { from, .. } if world.may_be_forgotten(*from))
 }
 
 pub struct Life {
@@ -258,6 +273,11 @@ impl Life {
 
     /// Opens the store and holds it against the model; false if it died over that, or was made to fail.
     fn open(&mut self) -> Check<bool> {
+        self.may_forget();
+        self.tuning.undelete_days = [0, 1, 1, 2, 14][self.rng.index(5)];
+        if self.rng.chance(20) {
+            self.pass_days();
+        }
         if self.rng.chance(25) {
             let after = self.rng.below(40);
             self.note(format!("the machine will go off while opening, after {after}"));
@@ -298,11 +318,11 @@ impl Life {
         let lists = std::mem::take(&mut self.doubts);
         let mut reasons = Vec::new();
         let mut found = None;
-        let runs = lists.iter().flat_map(Doubt::runs).chain([Vec::new()]);
+        let runs = lists.iter().flat_map(|doubt| doubt.runs(&self.world)).chain([Vec::new()]);
         'all: for (number, ops) in runs.enumerate() {
             let mut must = self.world.clone();
             for n in 0..=ops.len() {
-                if n > 0 && must.apply(ops[n - 1], None).is_err() {
+                if n > 0 && must.apply(ops[n - 1], When::default()).is_err() {
                     continue;
                 }
                 match must.differs(&is) {
@@ -368,12 +388,49 @@ impl Life {
         }
         self.seen.newest_commit = commits;
         self.seen.at_last_adoption = commits;
-        self.world = is;
+        self.world = World { forgettable: self.world.forgettable, ..is };
         Ok(())
+    }
+
+    /// What was expunged before this is to be given up.
+    fn over(&self) -> u64 {
+        let now = self.clock.seconds();
+        match u64::from(self.tuning.undelete_days) {
+            0 => now + 1,
+            days => now - (days + 1) * DAY,
+        }
+    }
+
+    /// It may be given up from now on, if not by this opening with its days then by the one before.
+    fn may_forget(&mut self) {
+        self.world.forgettable = self.world.forgettable.max(self.over());
+    }
+
+    /// ... and must, once it was given the time.
+    fn forgets(&mut self) -> Check<()> {
+        // What it asked for earlier may still wait: the second look is of now.
+        for _ in 0..2 {
+            self.clock.0.fetch_add(61_000, Ordering::Relaxed);
+            self.may_forget();
+            while self.store().step_apply() {}
+            while self.store().step_commit() {
+                self.hear()?;
+            }
+        }
+        if self.disk.is_off() || self.hurt || self.index_hurt || self.store().health().time_frozen {
+            return Ok(());
+        }
+        self.check("after forgetting")?;
+        let hour = self.over() / 3_600 * 3_600;
+        match self.world.kept.iter().find(|kept| kept.time < Some(hour)) {
+            Some(kept) => Err(format!("kept too long: {kept:?}, until {hour}")),
+            None => Ok(()),
+        }
     }
 
     /// Everything is as the model has it.
     fn check(&mut self, when: &str) -> Check<()> {
+        self.may_forget();
         let is = match World::of(self.store()) {
             // Digests are written while reading: that may be the moment.
             Err(_) if self.disk.is_off() => return Ok(()),
@@ -466,7 +523,12 @@ impl Life {
                     }
                 }
                 12..=16 => self.commit()?,
-                17 | 18 => {
+                17 => {
+                    self.store().step_apply();
+                }
+                18 if self.rng.chance(30) => self.pass_days(),
+                18 if self.rng.chance(40) => self.forgets()?,
+                18 => {
                     self.store().step_apply();
                 }
                 _ if self.in_flight.is_empty() && !self.index_hurt => self.check("meanwhile")?,
@@ -478,6 +540,14 @@ impl Life {
             }
         }
         Ok(())
+    }
+
+    /// Some hours, or a day or two.
+    fn pass_days(&mut self) {
+        let hours = self.rng.below(50);
+        self.note(format!("{hours} hours pass"));
+        self.clock.0.fetch_add(hours * 3_600_000, Ordering::Relaxed);
+        self.may_forget();
     }
 
     fn plan(&mut self) {
@@ -574,6 +644,7 @@ impl Life {
     }
 
     fn hear(&mut self) -> Check<()> {
+        self.may_forget();
         let mut broken = Vec::new();
         let mut waiting = Vec::new();
         let mut news = false;
@@ -594,7 +665,8 @@ impl Life {
             let several = self.closing;
             self.doubts.push(Doubt { ops: broken, several, tight: self.tight });
         }
-        let off = self.disk.is_off() || self.is_condemned() || self.index_hurt;
+        // A store that is closed does not say any more what it retains.
+        let off = self.disk.is_off() || self.is_condemned() || self.index_hurt || self.closing;
         if news && !off { self.check("after a commit") } else { Ok(()) }
     }
 
@@ -605,13 +677,13 @@ impl Life {
         let before = self.world.clone();
         let expected = self
             .world
-            .apply(op, Some(at))
+            .apply(op, When { commit: Some(at), time: Some(self.clock.seconds()) })
             .map_err(|why| format!("the store did what it had to refuse ({why}): {:?}", op.intents))?;
         let said = &committed.outcomes;
         if expected.len() != said.len() || !expected.iter().zip(said).all(|(expect, said)| expect.is(said)) {
             return Err(format!("{:?}: the store said {said:?}, not {expected:?}", op.intents));
         }
-        if before != self.world {
+        if (World { ops: self.world.ops, ..before }) != self.world {
             if at <= self.seen.newest_commit {
                 return Err(format!("commit {at} after commit {}", self.seen.newest_commit));
             }
@@ -636,7 +708,12 @@ impl Life {
     fn refused(&mut self, op: Op, e: &CommitError, broken: &mut Vec<Op>) -> Check<()> {
         let hurt = self.hurt || self.disk.is_off();
         match e {
-            CommitError::Refused(why) => match self.world.clone().apply(&op, None) {
+            CommitError::Refused(store::Refused::NotRetained)
+                if op.intents.iter().any(|i| may_be_forgotten(i, &self.world)) =>
+            {
+                Ok(())
+            }
+            CommitError::Refused(why) => match self.world.clone().apply(&op, When::default()) {
                 Err(must) if must == *why => Ok(()),
                 other => Err(format!("{:?} was refused: {why}; the model says {other:?}", op.intents)),
             },

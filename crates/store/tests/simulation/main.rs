@@ -5,6 +5,7 @@
 //! `PENFOLD_SEEDS=a..b` runs others than the usual ones.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod kept;
 mod life;
 mod work;
 mod world;

@@ -39,9 +39,10 @@ impl Work {
             65..=70 => one(self.copy(account, mailbox)?),
             71..=75 => self.tidy(account, mailbox)?,
             76..=83 => one(self.create(id)),
-            84..=87 => one(Intent::RenameMailbox { mailbox: mailbox.id?, to: self.name() }),
-            88..=90 => one(Intent::DeleteMailbox { mailbox: mailbox.id? }),
-            91 | 92 => one(Intent::Subscribe { account: id, path: self.name(), on: self.rng.chance(50) }),
+            84..=86 => one(Intent::RenameMailbox { mailbox: mailbox.id?, to: self.name() }),
+            87..=89 => one(Intent::DeleteMailbox { mailbox: mailbox.id? }),
+            90..=94 => self.undelete(world)?,
+            95 => one(Intent::Subscribe { account: id, path: self.name(), on: self.rng.chance(50) }),
             _ => one(self.administer(world, id)),
         })
     }
@@ -156,6 +157,20 @@ impl Work {
         } else {
             Intent::Copy { from, uids, to }
         })
+    }
+
+    /// Brings back what one commit took away, or some of it, or of two.
+    fn undelete(&mut self, world: &World) -> Option<Op> {
+        let mut op = Op::default();
+        for _ in 0..1 + self.rng.below(4) / 3 {
+            let entry = world.kept.get(self.rng.index(world.kept.len()))?;
+            let some = if self.rng.chance(60) { 100 } else { 50 };
+            let uids = entry.rows.keys().copied().filter(|_| self.rng.chance(some)).collect();
+            let account = self.account(world)?;
+            let into = self.mailbox(account).and_then(|m| m.id).filter(|_| self.rng.chance(20));
+            op.intents.push(Intent::Undelete { from: entry.id?, uids, into });
+        }
+        Some(op)
     }
 
     /// What old clients do for a move: copy, mark, expunge; here in one batch.

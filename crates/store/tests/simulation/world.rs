@@ -3,6 +3,7 @@
 //! The same types hold what a store really shows ([`World::of`]). What the model cannot know (ids, and the numbers of
 //! commits that nobody was told) is `None` in it, and is learned from the store after everything else has matched.
 
+use crate::kept::{Kept, kept_by};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{
@@ -69,6 +70,14 @@ pub struct Account {
     pub mailboxes: BTreeMap<String, Mailbox>,
 }
 
+/// When a batch was committed, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct When {
+    pub commit: Option<u64>,
+    /// In seconds.
+    pub time: Option<u64>,
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
@@ -76,6 +85,12 @@ pub struct World {
     pub aliases: BTreeMap<String, Vec<String>>,
     /// By login.
     pub accounts: BTreeMap<String, Account>,
+    /// What was expunged and can be brought back, oldest first.
+    pub kept: Vec<Kept>,
+    /// Counts batches, in the order of what is kept.
+    pub ops: u64,
+    /// What was expunged before this may have been given up.
+    pub forgettable: u64,
 }
 
 /// A batch as the model sees it.
@@ -106,8 +121,10 @@ impl World {
         let mut world = World {
             domains: directory.domains().map(str::to_owned).collect(),
             aliases: directory.aliases().map(|(from, to)| (from.to_owned(), to.to_vec())).collect(),
-            accounts: BTreeMap::new(),
+            kept: kept_by(store)?,
+            ..World::default()
         };
+        world.ops = world.kept.last().map_or(0, |kept| kept.order);
         for account in directory.accounts() {
             let mut mailboxes = BTreeMap::new();
             for info in directory.mailboxes_of(account.id) {
@@ -150,10 +167,11 @@ impl World {
         if !self.accounts.keys().eq(is.accounts.keys()) {
             return Some(format!("accounts {:?}, not {:?}", is.accounts.keys(), self.accounts.keys()));
         }
-        self.accounts.iter().find_map(|(login, account)| {
+        let account = self.accounts.iter().find_map(|(login, account)| {
             let there = &is.accounts[login];
             account.differs(there).map(|what| format!("account {login}: {what}"))
-        })
+        });
+        account.or_else(|| self.kept_differs(is))
     }
 
     /// The mailbox of this id.
@@ -166,7 +184,7 @@ impl World {
         self.accounts.values().flat_map(|a| a.mailboxes.values())
     }
 
-    fn mailbox_mut(&mut self, id: MailboxId) -> Result<&mut Mailbox, Refused> {
+    pub fn mailbox_mut(&mut self, id: MailboxId) -> Result<&mut Mailbox, Refused> {
         self.accounts
             .values_mut()
             .flat_map(|a| a.mailboxes.values_mut())
@@ -174,7 +192,7 @@ impl World {
             .ok_or(Refused::NoSuchMailbox)
     }
 
-    fn account_mut(&mut self, id: AccountId) -> Result<&mut Account, Refused> {
+    pub fn account_mut(&mut self, id: AccountId) -> Result<&mut Account, Refused> {
         self.accounts.values_mut().find(|a| a.id == Some(id)).ok_or(Refused::NoSuchAccount)
     }
 
@@ -200,12 +218,13 @@ impl World {
         if self.domains.contains(domain) { Ok(()) } else { Err(Refused::NoSuchDomain(domain.into())) }
     }
 
-    /// All of a batch, or a refusal and nothing of it. `at` is its commit number, if it is known.
-    pub fn apply(&mut self, op: &Op, at: Option<u64>) -> Result<Vec<Expect>, Refused> {
+    /// All of a batch, or a refusal and nothing of it.
+    pub fn apply(&mut self, op: &Op, when: When) -> Result<Vec<Expect>, Refused> {
         let mut next = self.clone();
+        next.ops += 1;
         let mut bodies = op.places.iter().map(|at| &op.bodies[*at]);
         let expected =
-            op.intents.iter().map(|intent| next.one(intent, &mut bodies, at)).collect::<Result<_, _>>()?;
+            op.intents.iter().map(|intent| next.one(intent, &mut bodies, when)).collect::<Result<_, _>>()?;
         *self = next;
         Ok(expected)
     }
@@ -214,8 +233,9 @@ impl World {
         &mut self,
         intent: &Intent,
         bodies: &mut dyn Iterator<Item = &Arc<Vec<u8>>>,
-        at: Option<u64>,
+        when: When,
     ) -> Result<Expect, Refused> {
+        let at = when.commit;
         match intent {
             Intent::Append { mailbox, prefix, flags, date, .. } => {
                 let body = bodies.next().expect("an append has a body");
@@ -236,13 +256,14 @@ impl World {
                 self.mailbox_mut(*mailbox).map(|m| m.store(uids, change, *unchanged_since, at))
             }
             Intent::Expunge { mailbox, uids, only_deleted } => {
-                let mailbox = self.mailbox_mut(*mailbox)?;
-                let gone = mailbox.existing(uids, |m| !only_deleted || m.flags.contains("Deleted"));
-                gone.iter().for_each(|uid| drop(mailbox.rows.remove(&uid)));
+                let there = self.mailbox_mut(*mailbox)?;
+                let gone = there.existing(uids, |m| !only_deleted || m.flags.contains("Deleted"));
+                self.expunge(*mailbox, &gone, when)?;
                 Ok(Expect::Expunged(gone))
             }
-            Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, at, false),
-            Intent::Move { from, uids, to } => self.copy(*from, uids, *to, at, true),
+            Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, when, false),
+            Intent::Move { from, uids, to } => self.copy(*from, uids, *to, when, true),
+            Intent::Undelete { from, uids, into } => self.undelete(*from, uids, *into, when),
             Intent::CreateMailbox { account, path, special_use, subscribe } => {
                 let account = self.account_mut(*account)?;
                 if account.mailboxes.contains_key(path) {
@@ -260,6 +281,8 @@ impl World {
                 if path == "INBOX" {
                     return Err(Refused::InboxCannot);
                 }
+                let rows = self.mailbox(*mailbox).expect("just found").rows.clone();
+                self.keep((&login, &path), rows, true, when);
                 self.accounts.get_mut(&login).expect("just found").mailboxes.remove(&path);
                 Ok(Expect::Done)
             }
@@ -277,11 +300,11 @@ impl World {
                 }
                 Ok(Expect::Done)
             }
-            other => self.administer(other),
+            other => self.administer(other, when),
         }
     }
 
-    fn administer(&mut self, intent: &Intent) -> Result<Expect, Refused> {
+    fn administer(&mut self, intent: &Intent, when: When) -> Result<Expect, Refused> {
         match intent {
             Intent::AddDomain { name } => {
                 if self.domains.insert(name.clone()) {
@@ -320,6 +343,15 @@ impl World {
             }
             Intent::RemoveAccount { account } => {
                 self.account_mut(*account)?;
+                let (login, going) = self
+                    .accounts
+                    .iter()
+                    .find(|(_, a)| a.id == Some(*account))
+                    .map(|(login, a)| (login.clone(), a.mailboxes.clone()))
+                    .expect("just found");
+                for (path, mailbox) in going {
+                    self.keep((&login, &path), mailbox.rows, true, when);
+                }
                 self.accounts.retain(|_, a| a.id != Some(*account));
                 Ok(Expect::Done)
             }
@@ -353,7 +385,7 @@ impl World {
         from: MailboxId,
         uids: &Runs,
         to: MailboxId,
-        at: Option<u64>,
+        when: When,
         and_remove: bool,
     ) -> Result<Expect, Refused> {
         self.mailbox_mut(to)?;
@@ -361,12 +393,22 @@ impl World {
         let there = source.existing(uids, |_| true);
         let messages: Vec<Message> = there.iter().map(|uid| source.rows[&uid].clone()).collect();
         if and_remove {
-            there.iter().for_each(|uid| drop(source.rows.remove(&uid)));
+            self.expunge(from, &there, when)?;
         }
         let target = self.mailbox_mut(to)?;
-        let new =
-            messages.into_iter().map(|m| target.add(Message { modseq: at, unique: None, ..m })).collect();
+        let new = messages
+            .into_iter()
+            .map(|m| target.add(Message { modseq: when.commit, unique: None, ..m }))
+            .collect();
         Ok(Expect::Copied(there, new))
+    }
+
+    fn expunge(&mut self, mailbox: MailboxId, uids: &Runs, when: When) -> Result<(), Refused> {
+        let (login, path) = self.place_of(mailbox)?;
+        let there = self.mailbox_mut(mailbox)?;
+        let rows = uids.iter().filter_map(|uid| there.rows.remove(&uid).map(|m| (uid, m))).collect();
+        self.keep((&login, &path), rows, false, when);
+        Ok(())
     }
 }
 
@@ -376,7 +418,7 @@ impl Account {
         self.mailboxes.keys().any(|p| p.starts_with(&below))
     }
 
-    fn make(&mut self, path: &str, special: Option<SpecialUse>, subscribe: bool) {
+    pub fn make(&mut self, path: &str, special: Option<SpecialUse>, subscribe: bool) {
         for (at, _) in path.match_indices('/') {
             let above = &path[..at];
             if !self.mailboxes.contains_key(above) && !self.has_children(above) {
@@ -449,7 +491,7 @@ impl Account {
 }
 
 impl Mailbox {
-    fn add(&mut self, message: Message) -> u32 {
+    pub fn add(&mut self, message: Message) -> u32 {
         let uid = self.uid_next;
         self.uid_next += 1;
         self.rows.insert(uid, message);
@@ -511,7 +553,7 @@ impl Mailbox {
 }
 
 impl Message {
-    fn differs(&self, is: &Message) -> Option<String> {
+    pub fn differs(&self, is: &Message) -> Option<String> {
         if self.flags != is.flags {
             return Some(format!("flags {:?}, not {:?}", is.flags, self.flags));
         }
@@ -589,6 +631,7 @@ pub enum Expect {
     Flagged { changed: Runs, modified: Runs },
     Expunged(Runs),
     Copied(Runs, Runs),
+    Undeleted(Runs, Runs),
     Created,
     Account,
     Done,
@@ -604,6 +647,7 @@ impl Expect {
             }
             (Expect::Expunged(uids), Outcome::Expunged(said)) => uids == said,
             (Expect::Copied(from, to), Outcome::Copied { from: f, to: t, .. }) => from == f && to == t,
+            (Expect::Undeleted(from, to), Outcome::Undeleted { from: f, to: t, .. }) => from == f && to == t,
             (Expect::Created, Outcome::Created(_))
             | (Expect::Account, Outcome::Account(_))
             | (Expect::Done, Outcome::Done) => true,

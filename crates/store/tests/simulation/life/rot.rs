@@ -11,11 +11,12 @@ impl Life {
     /// Octets of the log go bad, the store is opened, and goes on: from then on it holds what it showed.
     pub(super) fn life_after_rot(&mut self) -> Check<()> {
         // An index would still know what is lost, until it is lost too.
-        if self.rng.chance(60) {
+        let unwitnessed = self.rng.chance(60);
+        if unwitnessed {
             let removed = self.disk.vfs().remove_dir_all("index");
             self.note(format!("the index is removed: {removed:?}"));
         }
-        let Some(opening) = self.rot()? else { return Ok(()) };
+        let Some(opening) = self.rot(unwitnessed)? else { return Ok(()) };
         let store = self.store().clone();
         let is = match World::of(&store) {
             Ok(is) => is,
@@ -68,7 +69,7 @@ impl Life {
     }
 
     /// Octets of the log go bad. Nothing wrong may be served as if it were right, and nothing may be lost in silence.
-    fn rot(&mut self) -> Check<Option<Opening>> {
+    fn rot(&mut self, unwitnessed: bool) -> Check<Option<Opening>> {
         let logs: Vec<_> =
             self.disk.files().into_iter().filter(|(path, _)| path.starts_with("log/")).collect();
         if logs.is_empty() {
@@ -76,7 +77,12 @@ impl Life {
         }
         let (path, len) = logs[self.rng.index(logs.len())].clone();
         let at = self.rng.below(len);
-        let how = if self.rng.chance(60) { Rot::Flip(self.rng.below(8) as u8) } else { Rot::ZeroSector };
+        // A whole small group at the end that reads as zeros, and nobody left who knew it: that nobody can notice.
+        let how = if unwitnessed || self.rng.chance(60) {
+            Rot::Flip(self.rng.below(8) as u8)
+        } else {
+            Rot::ZeroSector
+        };
         self.disk.rot(&path, at, how);
         self.note(format!("{path} rots at {at} of {len}: {how:?}"));
         let (store, opening) = match Store::open(self.options()) {

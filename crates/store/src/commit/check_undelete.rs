@@ -1,0 +1,81 @@
+//! Bringing expunged messages back, and giving them up.
+
+use wire::flag::{SystemFlag, SystemFlags};
+use wire::ids::Runs;
+
+use super::check::{Check, Stop, mapped};
+use crate::id::MailboxId;
+use crate::intent::{Outcome, Refused};
+use crate::record::Record;
+use crate::state::block::Row;
+use crate::state::retained::{Retained, RetainedId, seconds};
+
+impl Check<'_, '_> {
+    pub(super) fn undelete(
+        &mut self,
+        from: RetainedId,
+        uids: &Runs,
+        into: Option<MailboxId>,
+    ) -> Result<Outcome, Stop> {
+        let entry = self.draft.retained(&from)?.ok_or(Refused::NotRetained)?;
+        let rows: Vec<Row> = entry.rows_in(uids).collect();
+        if rows.is_empty() {
+            return Err(Refused::NotRetained.into());
+        }
+        let to = self.undelete_into(&entry, into)?;
+        let (target, there) = self.mailbox(to)?;
+        let (account, path) = self.whereabouts(to)?;
+        let bits = self.map_keywords(&entry.keywords, to, &there, &rows)?;
+        let mut next = target.head.uid_next;
+        let mut placed = Vec::with_capacity(rows.len());
+        let (mut old, mut new) = (Runs::default(), Runs::default());
+        for row in &rows {
+            let uid = next.ok_or(Refused::Limit("the mailbox's UIDs are used up"))?;
+            next = uid.next();
+            old.insert(row.uid.get());
+            new.insert(uid.get());
+            placed.push(Row {
+                uid,
+                modseq: self.commit,
+                // Or the next client that expunges would take it away again.
+                flags: row.flags.without(SystemFlags::NONE.with(SystemFlag::Deleted)),
+                keywords: mapped(row.keywords, &bits),
+                save_date: self.save_date(),
+                ..*row
+            });
+        }
+        self.emit(&Record::Placed { account, mailbox: to, path, rows: placed })?;
+        self.emit(&Record::Undeleted { from, uids: old.clone() })?;
+        Ok(Outcome::Undeleted { mailbox: to, uid_validity: target.head.uid_validity, from: old, to: new })
+    }
+
+    /// The mailbox that messages come back to.
+    fn undelete_into(&mut self, entry: &Retained, into: Option<MailboxId>) -> Result<MailboxId, Stop> {
+        let directory = self.draft.directory();
+        if let Some(id) = into {
+            return directory.mailbox(id).map(|info| info.id).ok_or(Refused::NoSuchMailbox.into());
+        }
+        let account = entry.account;
+        if directory.account(account).is_none() {
+            return Err(Refused::NoSuchAccount.into());
+        }
+        let there =
+            directory.mailbox(entry.id.mailbox).or_else(|| directory.mailbox_at(account, &entry.path));
+        if let Some(info) = there {
+            return Ok(info.id);
+        }
+        let special_use = entry.special_use.filter(|&s| directory.special(account, s).is_none());
+        self.create_mailbox(account, &entry.path, special_use, true)
+    }
+
+    /// Gives up what was expunged before a time: nothing from this second on, whatever was asked for, so that nothing is
+    /// forgotten that is yet to be expunged.
+    pub(crate) fn forget(&mut self, before: u64) -> Result<Outcome, Stop> {
+        if self.frozen {
+            return Err(Refused::TimeFrozen.into());
+        }
+        let before = before.min(seconds(self.now).saturating_add(1));
+        self.emit(&Record::Forgotten { before })?;
+        Ok(Outcome::Done)
+    }
+}
