@@ -662,7 +662,8 @@ impl Life {
         }
         self.in_flight = waiting;
         if !broken.is_empty() {
-            let several = self.closing;
+            // One that needed the index when it failed was refused alone.
+            let several = self.closing || self.index_hurt;
             self.doubts.push(Doubt { ops: broken, several, tight: self.tight });
         }
         // A store that is closed does not say any more what it retains.
