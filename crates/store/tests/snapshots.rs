@@ -369,8 +369,8 @@ fn a_snapshot_beyond_the_end_of_the_log_is_a_witness_of_loss() {
     let exists = store.view(inbox(&store, store.directory().login("alice").unwrap().id)).unwrap().exists();
     drop(store);
     let log = disk.vfs().read("log/00000001.seg").unwrap();
-    let pages = log.chunks(4096).enumerate();
-    let last = pages.filter(|(_, page)| page.starts_with(b"PFGROUP1")).last().unwrap().0 as u64;
+    let mut pages = log.chunks(4096).enumerate();
+    let last = pages.rfind(|(_, page)| page.starts_with(b"PFGROUP1")).unwrap().0 as u64;
     (0..8).for_each(|n| assert!(disk.rot("log/00000001.seg", last * 4096 + n * 512, Rot::ZeroSector)));
     disk.restart(false);
     disk.vfs().remove_dir_all("index").unwrap();
