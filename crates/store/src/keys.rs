@@ -19,7 +19,7 @@ use wire::ids::{ModSeq, Uid, UidValidity};
 
 use crate::codec::{Put, Take};
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
-use crate::index::{Index, IndexError, Pair, Writes};
+use crate::index::{Index, IndexError, Writes};
 use crate::record::special_use;
 use crate::state::block::Block;
 use crate::state::directory::{Directory, MailboxInfo, Target};
@@ -274,40 +274,6 @@ pub(crate) fn count_plain(published: &Published, letter: u8) -> Option<usize> {
     (letter == b'a').then_some(published.sides.len())
 }
 
-/// Octets of a page.
-const PAGE: usize = 256 << 10;
-
-/// Entries in the order of their keys, a page at a time, so that few are in memory however many there are.
-#[derive(Debug)]
-pub(crate) struct Pages {
-    from: Vec<u8>,
-    to: Vec<u8>,
-}
-
-impl Pages {
-    /// Of a mailbox's blocks.
-    pub(crate) fn of_blocks(id: MailboxId) -> Pages {
-        let from = key(b'b', id.0);
-        // Above every key of the mailbox, below every key of the next.
-        let to = [&from[..], &[0xff; 5]].concat();
-        Pages { from, to }
-    }
-
-    /// Of every key that begins with a letter.
-    pub(crate) fn of_letter(letter: u8) -> Pages {
-        Pages { from: vec![letter], to: vec![letter + 1] }
-    }
-
-    /// The next entries; `None` when there are no more.
-    pub(crate) fn next(&mut self, index: &dyn Index) -> Result<Option<Vec<Pair>>, IndexError> {
-        let page = index.page(&self.from, &self.to, PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(None) };
-        // The least key above it.
-        self.from = [&last[..], &[0]].concat();
-        Ok(Some(page))
-    }
-}
-
 /// Everything that is always in memory.
 pub(crate) fn load(index: &dyn Index) -> Result<Option<Published>, IndexError> {
     let Some((position, counters)) = position(index)? else { return Ok(None) };
@@ -414,6 +380,11 @@ fn directory_entry(directory: &mut Directory, key: &[u8], value: &[u8]) -> Optio
         }),
     }
     Some(())
+}
+
+/// What the keys of a mailbox's blocks begin with.
+pub(crate) fn blocks_of(id: MailboxId) -> Vec<u8> {
+    key(b'b', id.0)
 }
 
 /// One of a mailbox's blocks, checked against its key.

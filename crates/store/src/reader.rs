@@ -21,7 +21,7 @@ use crate::snapshot::BadSnapshot;
 use crate::state::block::Row;
 use crate::state::directory::Directory;
 use crate::state::mailbox::Head;
-use crate::state::view::View;
+use crate::state::view::{Changes, View};
 use crate::state::world::{Position, Published, World};
 use crate::vfs::{Open, ReadOnly, Vfs};
 
@@ -149,6 +149,12 @@ impl Reader {
     #[must_use]
     pub fn view(&self, id: MailboxId) -> Option<View> {
         self.state.mailboxes.get(&id).map(|m| View::of(m))
+    }
+
+    /// What happened to a mailbox after a mod-sequence.
+    #[must_use]
+    pub fn changes_since(&self, id: MailboxId, since: ModSeq) -> Option<Changes> {
+        self.view(id).map(|view| view.changes_since(since))
     }
 
     /// A message's octets. Reads the disk, as [`crate::Store::message`] does.

@@ -10,6 +10,7 @@
 pub mod guard;
 #[cfg(feature = "faults")]
 pub mod model;
+pub mod pages;
 pub mod sled;
 pub mod state;
 

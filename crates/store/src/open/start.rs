@@ -16,6 +16,7 @@ use crate::index::state::Witness;
 use crate::options::{Options, Progress};
 use crate::segment::{self, DIR, Files, Header, Opened, TMP, main_path};
 use crate::shared::{INDEX, Shared, at};
+use crate::snapshot;
 use crate::state::world::{Position, World};
 use crate::vfs::{Lock, Open, Vfs, sync_name_of_root, write_full};
 
@@ -229,8 +230,11 @@ fn lock(options: &Options) -> Result<Box<dyn Lock>, OpenError> {
 fn begin(options: &Options, found: &Found) -> Result<(), OpenError> {
     let vfs: &dyn Vfs = &*options.vfs;
     let index = vfs.exists(&format!("{INDEX}/STATE")).map_err(at(INDEX))?;
-    if index || !found.sides.is_empty() {
-        return Err(OpenError::NotAStore("there is an index or mail, but the log is gone".into()));
+    let snapshots = snapshot::list(vfs).map_err(at(snapshot::DIR))?;
+    if index || !found.sides.is_empty() || !snapshots.is_empty() {
+        return Err(OpenError::NotAStore(
+            "there is an index, a snapshot or mail, but the log is gone".into(),
+        ));
     }
     let mut store = [0; 16];
     (options.random)(&mut store);

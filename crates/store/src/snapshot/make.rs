@@ -11,6 +11,7 @@ use super::format::{BLOCKS, First, Item};
 use super::write::Writer;
 use super::{Snapshot, SnapshotError, load, path_of};
 use crate::id::MailboxId;
+use crate::index::pages::Pages;
 use crate::index::{Index, IndexError};
 use crate::keys;
 use crate::record::Record;
@@ -193,7 +194,7 @@ impl Filling<'_> {
             self.push(&Item::Vanished { mailbox: id, vanished })?;
         }
         let mut tally = Tally::new(head);
-        let mut pages = keys::Pages::of_blocks(id);
+        let mut pages = Pages::of(&keys::blocks_of(id));
         while let Some(page) = pages.next(self.index)? {
             for entries in page.chunks(BLOCKS) {
                 let mut blocks = Vec::with_capacity(entries.len());
@@ -215,7 +216,7 @@ impl Filling<'_> {
     /// Entries of the index that are kept as they are.
     fn plain(&mut self, letter: u8, count: Option<usize>) -> Result<(), SnapshotError> {
         let mut found = 0;
-        let mut pages = keys::Pages::of_letter(letter);
+        let mut pages = Pages::of(&[letter]);
         while let Some(page) = pages.next(self.index)? {
             for (key, value) in page {
                 if keys::Plain::default().take(&key, &value, false).is_none() {

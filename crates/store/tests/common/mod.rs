@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use store::index::sled::SledHost;
 use store::{
-    AccountId, Batch, Clock, Commit, CommitError, Committed, FlagChange, Intent, MailboxId, NoDigest,
-    Opening, Options, Outcome, Prefix, RealVfs, Row, Store, Tuning, UnixTime,
+    AccountId, Batch, Changes, Clock, Commit, CommitError, Committed, Directory, FlagChange, Head, Intent,
+    MailboxId, NoDigest, Opening, Options, Outcome, Prefix, Reader, RealVfs, Row, Store, Tuning, UnixTime,
+    View,
 };
 use wire::flag::{FlagNames, Keyword, SystemFlag, SystemFlags};
-use wire::ids::{Runs, Uid};
+use wire::ids::{ModSeq, Runs, Uid};
 
 /// A clock that is one second further each time it is looked at.
 #[derive(Debug, Default)]
@@ -153,8 +154,60 @@ pub fn flag(
     store.ask(Intent::Flags { mailbox, uids: runs(uids), change, unchanged_since: None }).unwrap()
 }
 
+/// A store, or a directory that is only read.
+pub trait Shows {
+    fn directory(&self) -> Arc<Directory>;
+    fn head(&self, id: MailboxId) -> Option<Head>;
+    fn view(&self, id: MailboxId) -> View;
+    fn octets(&self, row: &Row) -> Vec<u8>;
+    fn unique_id(&self, id: MailboxId, row: &Row) -> String;
+    fn all_changes(&self, id: MailboxId) -> Changes;
+}
+
+impl Shows for Store {
+    fn directory(&self) -> Arc<Directory> {
+        Store::directory(self)
+    }
+    fn head(&self, id: MailboxId) -> Option<Head> {
+        Store::head(self, id)
+    }
+    fn view(&self, id: MailboxId) -> View {
+        Store::view(self, id).unwrap()
+    }
+    fn octets(&self, row: &Row) -> Vec<u8> {
+        read(self, row)
+    }
+    fn unique_id(&self, id: MailboxId, row: &Row) -> String {
+        Store::unique_id(self, id, row)
+    }
+    fn all_changes(&self, id: MailboxId) -> Changes {
+        self.changes_since(id, ModSeq(0)).unwrap()
+    }
+}
+
+impl Shows for Reader {
+    fn directory(&self) -> Arc<Directory> {
+        Reader::directory(self).clone()
+    }
+    fn head(&self, id: MailboxId) -> Option<Head> {
+        Reader::head(self, id)
+    }
+    fn view(&self, id: MailboxId) -> View {
+        Reader::view(self, id).unwrap()
+    }
+    fn octets(&self, row: &Row) -> Vec<u8> {
+        self.message(row).unwrap().to_vec().unwrap()
+    }
+    fn unique_id(&self, id: MailboxId, row: &Row) -> String {
+        Reader::unique_id(self, id, row)
+    }
+    fn all_changes(&self, id: MailboxId) -> Changes {
+        self.changes_since(id, ModSeq(0)).unwrap()
+    }
+}
+
 /// Everything a client could see, as text.
-pub fn picture(store: &Store) -> String {
+pub fn picture(store: &impl Shows) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     let directory = store.directory();
@@ -168,18 +221,18 @@ pub fn picture(store: &Store) -> String {
         )
         .unwrap();
         for info in directory.mailboxes_of(account.id) {
-            let view = store.view(info.id).unwrap();
+            let view = store.view(info.id);
             assert_eq!(Some(*view.head()), store.head(info.id));
             writeln!(text, "  {info:?} {:?} {:?}", view.head(), view.keywords()).unwrap();
             for (n, row) in view.rows().enumerate() {
                 assert_eq!(view.at(n as u32), Some(row));
                 assert_eq!(view.position(row.uid), Some(n as u32));
-                let octets = read(store, &row);
+                let octets = store.octets(&row);
                 assert_eq!(octets.len(), row.size as usize);
                 let sum = octets.iter().fold(0u64, |s, &b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
                 writeln!(text, "    {row:?} {sum:x} {}", store.unique_id(info.id, &row)).unwrap();
             }
-            let vanished = store.changes_since(info.id, wire::ids::ModSeq(0)).unwrap();
+            let vanished = store.all_changes(info.id);
             writeln!(text, "    vanished {} {}", vanished.vanished, vanished.vanished_complete).unwrap();
         }
     }

@@ -28,7 +28,7 @@ const DAY: u64 = 24 * 3_600;
 /// New mail is refused below this.
 const RESERVE: u64 = 64 << 10;
 
-type Check<T> = Result<T, String>;
+pub(crate) type Check<T> = Result<T, String>;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,16 +120,16 @@ fn may_be_forgotten(intent: &Intent, world: &World) -> bool {
 }
 
 pub struct Life {
-    rng: Rng,
-    disk: SimDisk,
+    pub(crate) rng: Rng,
+    pub(crate) disk: SimDisk,
     model: Arc<ModelHost>,
     clock: Arc<LifeClock>,
     random: Arc<Mutex<Rng>>,
-    tuning: Tuning,
+    pub(crate) tuning: Tuning,
     boot: u32,
     store: Option<Store>,
     condemned: Arc<Mutex<Option<String>>>,
-    world: World,
+    pub(crate) world: World,
     /// Batches that were asked for and not answered.
     in_flight: Vec<(Op, Pin<Box<Commit>>)>,
     /// Batches whose fate only the next opening tells, a list for each group that failed, the last one for those that
@@ -138,14 +138,16 @@ pub struct Life {
     clients: Vec<Client>,
     seen: Seen,
     /// Whether the disk was made to fail since the last opening: only then may the store say that it cannot write.
-    hurt: bool,
+    pub(crate) hurt: bool,
     /// Whether the index was.
-    index_hurt: bool,
+    pub(crate) index_hurt: bool,
     /// Whether space was short since the last opening.
     tight: bool,
     closing: bool,
     /// Octets of the log have gone bad, and stay so.
     rotten: bool,
+    /// Whether a snapshot was damaged since the last opening: only then may one be bad.
+    pub(crate) snapshots_hurt: bool,
     /// The story, for whoever replays a failing seed.
     story: String,
     pub(crate) work: Work,
@@ -168,6 +170,9 @@ impl Life {
             resident_rows: rng.index(40),
             reserve: RESERVE,
             reserve_percent: 0,
+            snapshot_commits: 2 + rng.below(30),
+            snapshot_octets: 64 << 10 << rng.below(3),
+            snapshot_at_close: rng.below(8),
             lock_wait: Duration::ZERO,
             sabotage,
             ..Tuning::default()
@@ -193,6 +198,7 @@ impl Life {
             tight: false,
             closing: false,
             rotten: false,
+            snapshots_hurt: false,
             story: String::new(),
             work,
         }
@@ -236,19 +242,19 @@ impl Life {
         Err("it never opened again".into())
     }
 
-    fn note(&mut self, what: impl AsRef<str>) {
+    pub(crate) fn note(&mut self, what: impl AsRef<str>) {
         let _ = writeln!(self.story, "{:>6} {}", self.disk.operations(), what.as_ref());
     }
 
-    fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         self.store.as_ref().expect("a life works on an open store")
     }
 
-    fn is_condemned(&self) -> bool {
+    pub(crate) fn is_condemned(&self) -> bool {
         self.condemned.lock().unwrap().is_some()
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let vfs = self.disk.vfs();
         let condemned = Arc::clone(&self.condemned);
         let told = Arc::new(move |why: &str| *condemned.lock().unwrap() = Some(why.to_owned()));
@@ -295,10 +301,12 @@ impl Life {
                 if (damaged && !self.rotten) || opening.renewed.is_some() {
                     return Err(format!("damage where there is none: {opening:?}"));
                 }
+                self.judge_snapshots(&opening)?;
                 if !self.disk.is_off() {
                     // What was planned for the opening does not spill into the work.
                     self.disk.crash_in(u64::MAX >> 1);
                     self.recognise()?;
+                    self.read_only()?;
                     return Ok(true);
                 }
             }
@@ -523,6 +531,7 @@ impl Life {
                     }
                 }
                 12..=16 => self.commit()?,
+                17 | 18 if self.rng.chance(15) => self.ask_for_a_snapshot()?,
                 17 => {
                     self.store().step_apply();
                 }
@@ -552,7 +561,13 @@ impl Life {
 
     fn plan(&mut self) {
         for _ in 0..2 {
-            match self.rng.below(12) {
+            match self.rng.below(14) {
+                12 => {
+                    self.note("snapshots become something else on the way to the disk");
+                    self.snapshots_hurt = true;
+                    // Only they have so long a number.
+                    self.disk.garble("tmp/000000000");
+                }
                 0..=3 => {
                     let after = self.rng.below(150);
                     self.note(format!("the machine will go off after {after}"));
@@ -764,6 +779,7 @@ impl Life {
         self.tight = false;
         self.closing = false;
         self.maul_index();
+        self.maul_snapshots();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 
 mod kept;
 mod life;
+mod snapshots;
 mod work;
 mod world;
 
@@ -133,6 +134,16 @@ fn a_store_that_acknowledges_before_the_sync_is_found() {
 #[test]
 fn a_store_that_checks_no_sums_is_found() {
     finds(Sabotage::NoCrc);
+}
+
+#[test]
+fn a_snapshot_that_nobody_read_back_is_found() {
+    finds(Sabotage::SnapshotNotVerified);
+}
+
+#[test]
+fn a_snapshot_that_leaves_something_out_is_found() {
+    finds(Sabotage::SnapshotWithoutVanished);
 }
 
 #[test]

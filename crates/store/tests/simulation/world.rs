@@ -7,7 +7,8 @@ use crate::kept::{Kept, kept_by};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{
-    AccountId, Derive, FlagChange, Intent, InternalDate, MailboxId, Octets, Outcome, Refused, Store, Target,
+    AccountId, Derive, Directory, FlagChange, Head, Intent, InternalDate, MailboxId, Octets, Outcome,
+    ReadError, Reader, Refused, Row, Store, Target, View,
 };
 use wire::flag::{FlagNames, SpecialUse, SystemFlag};
 use wire::ids::{ModSeq, Runs};
@@ -114,9 +115,62 @@ pub fn names(flags: &FlagNames) -> BTreeSet<String> {
     system.chain(flags.keywords.iter().map(|k| k.as_str().to_ascii_lowercase())).collect()
 }
 
+/// A store, or a directory that is only read.
+pub trait Shows {
+    fn directory(&self) -> Arc<Directory>;
+    fn head(&self, id: MailboxId) -> Option<Head>;
+    fn view(&self, id: MailboxId) -> Result<View, ReadError>;
+    fn message(&self, row: &Row) -> Result<store::Message, ReadError>;
+    fn unique_id(&self, id: MailboxId, row: &Row) -> String;
+    /// `None`: it has none.
+    fn digest(&self, row: &Row) -> Result<Option<Arc<[u8]>>, ReadError>;
+}
+
+impl Shows for Store {
+    fn directory(&self) -> Arc<Directory> {
+        Store::directory(self)
+    }
+    fn head(&self, id: MailboxId) -> Option<Head> {
+        Store::head(self, id)
+    }
+    fn view(&self, id: MailboxId) -> Result<View, ReadError> {
+        Store::view(self, id)
+    }
+    fn message(&self, row: &Row) -> Result<store::Message, ReadError> {
+        Store::message(self, row)
+    }
+    fn unique_id(&self, id: MailboxId, row: &Row) -> String {
+        Store::unique_id(self, id, row)
+    }
+    fn digest(&self, row: &Row) -> Result<Option<Arc<[u8]>>, ReadError> {
+        Store::digest(self, row).map(Some)
+    }
+}
+
+impl Shows for Reader {
+    fn directory(&self) -> Arc<Directory> {
+        Reader::directory(self).clone()
+    }
+    fn head(&self, id: MailboxId) -> Option<Head> {
+        Reader::head(self, id)
+    }
+    fn view(&self, id: MailboxId) -> Result<View, ReadError> {
+        Reader::view(self, id).ok_or(ReadError::NoSuchMailbox)
+    }
+    fn message(&self, row: &Row) -> Result<store::Message, ReadError> {
+        Reader::message(self, row)
+    }
+    fn unique_id(&self, id: MailboxId, row: &Row) -> String {
+        Reader::unique_id(self, id, row)
+    }
+    fn digest(&self, _: &Row) -> Result<Option<Arc<[u8]>>, ReadError> {
+        Ok(None)
+    }
+}
+
 impl World {
     /// What a store shows, every octet of every message read.
-    pub fn of(store: &Store) -> Result<World, String> {
+    pub fn of(store: &impl Shows) -> Result<World, String> {
         let directory = store.directory();
         let mut world = World {
             domains: directory.domains().map(str::to_owned).collect(),
@@ -574,7 +628,7 @@ impl Message {
 }
 
 /// A mailbox as the store shows it; its head must agree with its rows.
-fn mailbox_of(store: &Store, id: MailboxId) -> Result<Mailbox, String> {
+fn mailbox_of(store: &impl Shows, id: MailboxId) -> Result<Mailbox, String> {
     let view = store.view(id).map_err(|e| format!("view of {id}: {e}"))?;
     let head = store.head(id).ok_or_else(|| format!("{id} has no head"))?;
     let mut rows = BTreeMap::new();
@@ -601,7 +655,7 @@ fn mailbox_of(store: &Store, id: MailboxId) -> Result<Mailbox, String> {
         };
         let digest =
             store.digest(&row).map_err(|e| format!("mailbox {id}, message {}: digest: {e}", row.uid))?;
-        if *digest != *Sum::of(&message.octets) {
+        if digest.is_some_and(|digest| *digest != *Sum::of(&message.octets)) {
             return Err(format!("mailbox {id}, message {}: another message's digest", row.uid));
         }
         rows.insert(row.uid.get(), message);

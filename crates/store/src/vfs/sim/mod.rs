@@ -71,6 +71,7 @@ struct Faults {
     capacity: Option<u64>,
     reported: Option<u64>,
     lying_syncs: bool,
+    garbled: Option<String>,
 }
 
 impl SimDisk {
@@ -176,6 +177,12 @@ impl SimDisk {
     /// Syncs of files say OK and do nothing: the disk that lies, against which nothing helps. For tests of tests.
     pub fn lie_about_syncs(&self, lie: bool) {
         self.state().faults.lying_syncs = lie;
+    }
+
+    /// Files made from now on under paths that begin so keep something else than what is written to them, and nobody is
+    /// told: one bit of each write.
+    pub fn garble(&self, prefix: &str) {
+        self.state().faults.garbled = Some(prefix.to_owned());
     }
 
     /// Lets a file rot at an octet, without anybody's doing. False if it has no such octet.
@@ -356,6 +363,9 @@ impl Vfs for SimVfs {
             let mut made = ROOT;
             state.whole(self.life, |state| {
                 made = state.add(path, Node::File(FileNode::default()))?;
+                if state.faults.garbled.as_ref().is_some_and(|prefix| path.starts_with(prefix)) {
+                    state.file(made)?.garbled = true;
+                }
                 Ok(())
             })?;
             made
@@ -568,6 +578,7 @@ impl File for SimFile {
             let keep = state.rng.index(octets.len()) + usize::from(turn == Turn::Goes && octets.len() > 1);
             octets.truncate(keep.min(octets.len()));
         }
+        let garble_at = if state.faults.garbled.is_some() { state.rng.index(usize::MAX) } else { 0 };
         let file = state.file(self.ino)?;
         // What lies within the file has its room already.
         let fits = file.view.len().saturating_sub(at).saturating_add(left);
@@ -578,6 +589,10 @@ impl File for SimFile {
             return Err(ErrorKind::StorageFull.into());
         }
         octets.truncate(fits);
+        if file.garbled && !octets.is_empty() {
+            let at = garble_at % octets.len();
+            octets[at] ^= 1;
+        }
         if !octets.is_empty() {
             file.write(at, &octets);
         }

@@ -55,6 +55,8 @@ pub(super) struct FileNode {
     pub(super) view: Vec<u8>,
     platter: Vec<u8>,
     dirty: Vec<Dirty>,
+    /// What is written to it becomes something else on the way.
+    pub(super) garbled: bool,
 }
 
 impl FileNode {

@@ -294,3 +294,17 @@ fn the_same_seed_is_the_same_disk() {
     assert_eq!(run(11), run(11));
     assert_ne!(run(11), run(12));
 }
+
+#[test]
+fn a_garbled_file_keeps_something_else() {
+    let disk = with_log(8);
+    let vfs = disk.vfs();
+    disk.garble("log/g");
+    for (name, is_other) in [("log/g", true), ("log/h", false)] {
+        let file = vfs.open(name, Open::CreateNew).unwrap();
+        write_full(&*file, &[0; 1_000], 0).unwrap();
+        file.sync_data().unwrap();
+        let changed = content(&disk, name).unwrap().iter().map(|octet| octet.count_ones()).sum::<u32>();
+        assert_eq!(changed, u32::from(is_other), "{name}");
+    }
+}

@@ -10,6 +10,9 @@ use wire::ids::Uid;
 impl Life {
     /// Octets of the log go bad, the store is opened, and goes on: from then on it holds what it showed.
     pub(super) fn life_after_rot(&mut self) -> Check<()> {
+        if self.rng.chance(30) {
+            return self.rot_of_snapshots();
+        }
         // An index would still know what is lost, until it is lost too.
         let unwitnessed = self.rng.chance(60);
         if unwitnessed {
