@@ -144,9 +144,10 @@ fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
     for (&number, side) in &dirty.sides {
         keys::put_side(&mut writes, number, side.as_ref());
     }
-    keys::put_recent(&mut writes, &**index, &retained)?;
+    let forgotten = keys::put_recent(&mut writes, &**index, &retained)?;
     keys::put_position(&mut writes, &position, &counters);
     index.apply(writes)?;
+    shared.stats.forgotten_octets.fetch_add(forgotten, Ordering::Relaxed);
     let mut published = shared.world.write();
     published.in_flight = 0;
     published.retained_in_flight = Arc::default();

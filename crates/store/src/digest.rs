@@ -4,7 +4,7 @@
 //! octets {magic, ordinal, version of the derivation, length, crc32c of the octets, crc32c of the 20 before}, found by
 //! the ordinal of the delivery. Deleting these files is always safe.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -114,6 +114,15 @@ impl Digests {
         }
     }
 
+    /// Leaves out all digests of a segment but those of these deliveries. That it cannot be done only costs space.
+    pub(crate) fn keep_only(&self, segment: u32, deliveries: &BTreeSet<u32>) {
+        let Ok(old) = self.sidecar(segment) else { return };
+        let mut old = lock(&old);
+        if let Ok(new) = old.without(&*self.vfs, segment, self.derive.version(), deliveries) {
+            *old = new;
+        }
+    }
+
     fn sidecar(&self, segment: u32) -> io::Result<Arc<Mutex<Sidecar>>> {
         let mut known = lock(&self.known);
         known.tick += 1;
@@ -201,6 +210,31 @@ impl Sidecar {
             self.end = data + u64::from(length);
         }
         Ok(())
+    }
+
+    /// A file with some of the entries, in this one's place.
+    fn without(
+        &self,
+        vfs: &dyn Vfs,
+        segment: u32,
+        version: u32,
+        keep: &BTreeSet<u32>,
+    ) -> io::Result<Sidecar> {
+        let beside = format!("{}.new", path(segment));
+        match vfs.remove_file(&beside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut new = Sidecar { file: vfs.open(&beside, Open::CreateNew)?, end: 0, entries: HashMap::new() };
+        for (&ordinal, &(offset, length, crc)) in &self.entries {
+            let mut octets = vec![0; length as usize];
+            let whole = read_full(&*self.file, &mut octets, offset)? == octets.len();
+            if keep.contains(&ordinal) && whole && crc32c::crc32c(&octets) == crc {
+                new.put(ordinal, version, &octets)?;
+            }
+        }
+        vfs.rename(&beside, &path(segment))?;
+        Ok(new)
     }
 
     fn put(&mut self, ordinal: u32, version: u32, octets: &[u8]) -> io::Result<()> {

@@ -198,6 +198,8 @@ pub struct Batch {
     pub(crate) intents: Vec<Intent>,
     /// What only the store itself asks for: to give up what was expunged before this time.
     pub(crate) forget: Option<u64>,
+    /// Side segments that are given up: the store's own work too.
+    pub(crate) drop_sides: Vec<u32>,
 }
 
 impl Batch {
@@ -229,7 +231,7 @@ impl Batch {
     /// Whether nothing is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.intents.is_empty() && self.forget.is_none()
+        self.intents.is_empty() && self.forget.is_none() && self.drop_sides.is_empty()
     }
 }
 

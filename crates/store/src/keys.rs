@@ -9,7 +9,9 @@
 
 mod retained;
 
-pub(crate) use retained::{any_retained_before, put_recent, put_retained, retained, retained_heads};
+pub(crate) use retained::{
+    any_retained_before, put_recent, put_retained, retained, retained_block, retained_heads,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -236,6 +238,12 @@ pub(crate) fn position(index: &dyn Index) -> Result<Option<(Position, Counters)>
     read(&mut Take::new(&value)).map(Some).ok_or_else(|| corrupt("the position"))
 }
 
+/// The side segment that an entry is about; `None` if it is about something else.
+pub(crate) fn side(key: &[u8], value: &[u8]) -> Option<(u32, Side)> {
+    let number = id_of(key).filter(|_| key.first() == Some(&b'a') && key.len() == 5)?;
+    Some((number, decode_side(&mut Take::new(value))?))
+}
+
 /// The letters of entries that a snapshot takes as they lie here. [`Plain`] reads what every version wrote of them, and
 /// [`count_plain`] counts.
 pub(crate) const PLAIN: [u8; 3] = [b'a', retained::HEAD, retained::ROWS];
@@ -252,8 +260,8 @@ impl Plain {
     pub(crate) fn take(&mut self, key: &[u8], value: &[u8], keep: bool) -> Option<()> {
         match *key.first()? {
             b'a' => {
-                let number = id_of(key).filter(|_| key.len() == 5)?;
-                self.sides.insert(number, decode_side(&mut Take::new(value))?);
+                let (number, side) = side(key, value)?;
+                self.sides.insert(number, side);
                 Some(())
             }
             retained::HEAD | retained::ROWS => self.retained.take(key, value, keep),

@@ -112,6 +112,11 @@ pub struct Tuning {
     pub snapshot_octets: u64,
     /// A clean close makes one after more commits than this.
     pub snapshot_at_close: u64,
+    /// A snapshot is asked for when so many octets of messages cannot be brought back any more, so that their space can be
+    /// used again...
+    pub compact_octets: u64,
+    /// ...but not more often than this.
+    pub compact_every: Duration,
     /// For so many days what was expunged can be brought back; it is given up a day later, so that nothing is lost that
     /// was still listed a moment ago. With 0 it is given up at once. May change at each opening.
     pub undelete_days: u16,
@@ -142,6 +147,9 @@ pub enum Sabotage {
     /// A torn group at the end of the log stays there.
     #[cfg(feature = "faults")]
     TailNotCut,
+    /// Compaction goes by counts: every other delivery counts as dead.
+    #[cfg(feature = "faults")]
+    LivenessFromCounters,
     /// After a loss everything goes on as before.
     #[cfg(feature = "faults")]
     NoEpoch,
@@ -167,6 +175,9 @@ impl Sabotage {
     pub(crate) fn tail_not_cut(self) -> bool {
         self == Sabotage::TailNotCut
     }
+    pub(crate) fn liveness_from_counters(self) -> bool {
+        self == Sabotage::LivenessFromCounters
+    }
     pub(crate) fn no_epoch(self) -> bool {
         self == Sabotage::NoEpoch
     }
@@ -190,6 +201,9 @@ impl Sabotage {
         false
     }
     pub(crate) const fn tail_not_cut(self) -> bool {
+        false
+    }
+    pub(crate) const fn liveness_from_counters(self) -> bool {
         false
     }
     pub(crate) const fn no_epoch(self) -> bool {
@@ -220,6 +234,8 @@ impl Default for Tuning {
             snapshot_commits: 100_000,
             snapshot_octets: 256 << 20,
             snapshot_at_close: 1_000,
+            compact_octets: 64 << 20,
+            compact_every: Duration::from_secs(600),
             undelete_days: 14,
             lock_wait: Duration::from_secs(30),
             sabotage: Sabotage::None,

@@ -237,6 +237,11 @@ impl Files {
         }
     }
 
+    /// A side segment is about to be removed.
+    pub(crate) fn forget(&self, number: u32) {
+        self.lock().open.remove(&number);
+    }
+
     /// Main segments, in the order of their numbers.
     pub(crate) fn mains(&self) -> Vec<(u32, Known)> {
         self.lock().mains.iter().map(|(&number, &known)| (number, known)).collect()

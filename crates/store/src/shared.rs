@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::commit::queue::Queue;
 use crate::commit::writer::Prepared;
+use crate::compact::Compaction;
 use crate::digest::Digests;
 use crate::id::UnixTime;
 use crate::index::{IndexError, state};
@@ -38,6 +39,8 @@ pub(crate) struct Stats {
     pub(crate) last_sync_ns: AtomicU64,
     pub(crate) overlay_waits: AtomicU64,
     pub(crate) free: AtomicU64,
+    /// Octets of expunged messages that cannot be brought back any more.
+    pub(crate) forgotten_octets: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Schedule,
     /// Nobody holds the store any more: what takes long need not be finished.
     pub(crate) abandoned: AtomicBool,
+    pub(crate) compaction: Compaction,
     pub(crate) low_space: AtomicBool,
     pub(crate) read_only: AtomicBool,
     pub(crate) closed: AtomicBool,
@@ -122,6 +126,7 @@ impl Shared {
             digests: Digests::new(options.vfs.clone(), options.derive.clone()),
             snapshots: Schedule::default(),
             abandoned: AtomicBool::new(false),
+            compaction: Compaction::default(),
             low_space: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
             closed: AtomicBool::new(false),

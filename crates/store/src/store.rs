@@ -10,6 +10,8 @@ use wire::ids::ModSeq;
 use crate::applier;
 use crate::commit::Commit;
 use crate::commit::committer::Committer;
+use crate::compact;
+use crate::compact::work::Work;
 use crate::health::{Health, Mode};
 use crate::id::{AccountId, MailboxId};
 use crate::index::state::{self, Left, State};
@@ -36,18 +38,23 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// Committer, applier and compactor, in this order.
+const THREADS: usize = 3;
+
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// When no threads run: the committer, to be stepped by hand.
+    /// When no threads run: the committer and the compactor, to be stepped by hand.
     committer: Mutex<Option<Committer>>,
+    compactor: Mutex<Work>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.queue.abandon(&CommitError::Closed);
         self.shared.abandoned.store(true, Ordering::Relaxed);
+        self.shared.compaction.stop();
         self.shared.stop_applier();
         self.join();
     }
@@ -56,7 +63,7 @@ impl Drop for Inner {
 impl Inner {
     fn join_committer(&self) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if threads.len() == 2 {
+        if threads.len() == THREADS {
             let _ = threads.remove(0).join();
         }
     }
@@ -91,7 +98,13 @@ fn start(shared: &Arc<Shared>, committer: Committer) -> Result<Vec<JoinHandle<()
             shared.condemn("the applier panicked");
         }
     });
-    Ok(vec![commits.map_err(failed)?, applies.map_err(failed)?])
+    let theirs = shared.clone();
+    let compacts = named("store-compact").spawn(move || {
+        let shared = theirs;
+        // It changes nothing that is published: what it does not do costs space.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| compact::run(&shared)));
+    });
+    Ok(vec![commits.map_err(failed)?, applies.map_err(failed)?, compacts.map_err(failed)?])
 }
 
 impl Store {
@@ -101,7 +114,12 @@ impl Store {
         let committer = Committer::new(writer);
         let (threads, committer) =
             if options.threads { (start(&shared, committer)?, None) } else { (Vec::new(), Some(committer)) };
-        let inner = Inner { shared, threads: Mutex::new(threads), committer: Mutex::new(committer) };
+        let inner = Inner {
+            shared,
+            threads: Mutex::new(threads),
+            committer: Mutex::new(committer),
+            compactor: Mutex::default(),
+        };
         Ok((Store { inner: Arc::new(inner) }, opening))
     }
 
@@ -301,10 +319,22 @@ impl Store {
         applied
     }
 
+    /// Does one step of the compactor: looks at the newest snapshot, rewrites one segment, or removes what is given up. Says
+    /// whether there may be more. Only for a store that was opened without threads.
+    pub fn step_compact(&self) -> bool {
+        let shared = self.shared();
+        if shared.threads {
+            return false;
+        }
+        let mut work = self.inner.compactor.lock().unwrap_or_else(PoisonError::into_inner);
+        compact::step(shared, &mut work).unwrap_or(false)
+    }
+
     /// Closes cleanly: what was asked for before is done, later batches are [`CommitError::Closed`]. Other clones keep
     /// reading what they hold.
     pub fn close(&self) -> Result<(), CommitError> {
         let shared = self.shared();
+        shared.compaction.stop();
         shared.queue.close();
         while self.step_commit() {}
         // The committer ends once its queue is empty; the applier must not end before it.

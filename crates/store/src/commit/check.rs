@@ -98,6 +98,14 @@ impl Check<'_, '_> {
         }
     }
 
+    /// Gives up side segments that no living message names.
+    pub(crate) fn drop_sides(&mut self, numbers: &[u32]) -> Result<Outcome, Stop> {
+        for &number in numbers {
+            self.emit(&Record::SideGone { number })?;
+        }
+        Ok(Outcome::Done)
+    }
+
     pub(super) fn mailbox(&self, id: MailboxId) -> Result<(Mailbox, Rows), Stop> {
         let mut mailbox = self.draft.mailbox(id)?.ok_or(Refused::NoSuchMailbox)?;
         let rows = mailbox.rows.take().unwrap_or_default();

@@ -152,6 +152,9 @@ impl Committer {
         if let (Some(before), Ok(_)) = (request.batch.forget, &outcomes) {
             outcomes = check.forget(before).map(|done| vec![done]);
         }
+        if outcomes.is_ok() && !request.batch.drop_sides.is_empty() {
+            outcomes = check.drop_sides(&request.batch.drop_sides).map(|done| vec![done]);
+        }
         let (records, delivered) = (check.records, std::mem::take(&mut check.delivered));
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,

@@ -45,12 +45,11 @@ pub(crate) struct Rewritten {
     pub(crate) octets: u64,
 }
 
-/// Writes the next generation to `tmp/`, synced; `pause` is called between steps with the octets just written.
-pub(crate) fn rewrite(
-    vfs: &dyn Vfs,
-    plan: &Plan<'_>,
-    pause: &mut dyn FnMut(u64),
-) -> Result<Rewritten, RewriteError> {
+/// Called between two pieces; an error ends the work.
+pub(crate) type Pause<'a> = &'a mut dyn FnMut() -> io::Result<()>;
+
+/// Writes the next generation to `tmp/`, synced.
+pub(crate) fn rewrite(vfs: &dyn Vfs, plan: &Plan<'_>, pause: Pause<'_>) -> Result<Rewritten, RewriteError> {
     let path = format!("{TMP}/{:08}.g{}", plan.number, plan.generation);
     match vfs.remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
@@ -64,12 +63,7 @@ pub(crate) fn rewrite(
     Ok(Rewritten { path, octets: made? })
 }
 
-fn write(
-    vfs: &dyn Vfs,
-    plan: &Plan<'_>,
-    path: &str,
-    pause: &mut dyn FnMut(u64),
-) -> Result<u64, RewriteError> {
+fn write(vfs: &dyn Vfs, plan: &Plan<'_>, path: &str, pause: Pause<'_>) -> Result<u64, RewriteError> {
     let file = vfs.open(path, Open::CreateNew)?;
     write_full(&*file, &plan.header.encode(), BORDER)?;
     let mut out = Out { file: &*file, at: RECORDS, synced: RECORDS, pause };
@@ -138,7 +132,7 @@ struct Out<'a> {
     file: &'a dyn File,
     at: u64,
     synced: u64,
-    pause: &'a mut dyn FnMut(u64),
+    pause: Pause<'a>,
 }
 
 impl Out<'_> {
@@ -147,7 +141,7 @@ impl Out<'_> {
         self.at += octets.len() as u64;
         if self.at - self.synced >= STEP {
             self.file.sync_data()?;
-            (self.pause)(self.at - self.synced);
+            (self.pause)()?;
             self.synced = self.at;
         }
         Ok(())

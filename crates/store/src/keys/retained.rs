@@ -70,12 +70,17 @@ pub(crate) fn put_retained(to: &mut Writes, entry: &Retained) {
     }
 }
 
-/// What makes the index know what is recent.
-pub(crate) fn put_recent(to: &mut Writes, index: &dyn Index, recent: &Recent) -> Result<(), IndexError> {
+/// What makes the index know what is recent. Says how many octets of messages were given up.
+pub(crate) fn put_recent(to: &mut Writes, index: &dyn Index, recent: &Recent) -> Result<u64, IndexError> {
+    let mut forgotten = 0;
     if recent.forgotten > 0 {
         for letter in [HEAD, ROWS] {
             let end = moment(letter, recent.forgotten);
-            index.range(&[letter], &end, &mut |key, _| to.delete(key))?;
+            index.range(&[letter], &end, &mut |key, value| {
+                let rows = retained_block(key, value);
+                forgotten += rows.iter().flat_map(Block::rows).map(|row| u64::from(row.size)).sum::<u64>();
+                to.delete(key);
+            })?;
         }
     }
     for (id, change) in &recent.entries {
@@ -88,7 +93,7 @@ pub(crate) fn put_recent(to: &mut Writes, index: &dyn Index, recent: &Recent) ->
             put_retained(to, entry);
         }
     }
-    Ok(())
+    Ok(forgotten)
 }
 
 /// A head; the rows are still to be loaded. With it comes how many they are.
