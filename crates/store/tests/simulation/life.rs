@@ -486,12 +486,7 @@ impl Life {
     fn plan(&mut self) {
         for _ in 0..2 {
             match self.rng.below(14) {
-                12 => {
-                    self.note("snapshots become something else on the way to the disk");
-                    self.snapshots_hurt = true;
-                    // Only they have so long a number.
-                    self.disk.garble("tmp/000000000");
-                }
+                12 => self.garble_snapshots(),
                 0..=3 => {
                     let after = self.rng.below(150);
                     self.note(format!("the machine will go off after {after}"));
