@@ -299,11 +299,21 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
     .await
 }
 
-/// Logs, for ever, when the store stops taking new mail and when it takes it again.
+/// Logs, for ever, when the store stops taking new mail and when it takes it again, and when it makes no snapshots.
 async fn tell_of_health(store: Store) {
     let mut last = Mode::Serving;
+    let mut no_snapshot = None;
     loop {
         let health = store.health();
+        if health.snapshot_failed != no_snapshot {
+            no_snapshot = health.snapshot_failed;
+            if let Some(why) = &no_snapshot {
+                tracing::warn!(
+                    why,
+                    "no snapshot was made: nothing is lost, it is tried again, but look at the disk"
+                );
+            }
+        }
         if health.mode != last {
             let free = health.free;
             match health.mode {

@@ -72,7 +72,8 @@ pub(super) fn log_opening(directory: &Path, opening: &Opening) {
     let (groups, messages) = (opening.groups, opening.rows);
     match &opening.came {
         store::Came::Rebuilt { why } => {
-            tracing::warn!(%directory, why, groups, messages, "store open: its index was rebuilt");
+            let snapshot = opening.snapshot.as_deref();
+            tracing::warn!(%directory, why, snapshot, groups, messages, "store open: its index was rebuilt");
         }
         came => tracing::info!(%directory, ?came, groups, messages, "store open"),
     }
@@ -89,6 +90,10 @@ pub(super) fn log_opening(directory: &Path, opening: &Opening) {
             "part of the mail that was taken may be lost: restore it from a backup if there is one. Every mailbox has a \
              new UIDVALIDITY, so mail programs will fetch everything again"
         );
+    }
+    for bad in &opening.bad_snapshots {
+        let (file, what) = (&bad.file, &bad.what);
+        tracing::warn!(file, what, "a snapshot is of no use: nothing is lost by it, but look at the disk");
     }
     for file in &opening.missing_bodies {
         tracing::error!(file, "a file with messages is missing: restore it from a backup");

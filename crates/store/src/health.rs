@@ -46,6 +46,12 @@ pub struct Health {
     pub memory_bodies: u64,
     /// Rows in memory.
     pub resident_rows: u64,
+    /// Segments rewritten without what was dead in them.
+    pub compacted_segments: u64,
+    /// Octets that came back to the file system by that.
+    pub compacted_octets: u64,
+    /// Why the last try to give space back failed, if it did: nothing but space is lost by it.
+    pub compaction_failed: Option<String>,
     /// Free octets of the file system when last looked at; `None` if it cannot be told.
     pub free: Option<u64>,
     /// Whether destroying things is frozen because the clock jumped.

@@ -16,11 +16,13 @@ use crate::open::replay::{How, Replay, Tail};
 use crate::open::{OpenError, Rot};
 use crate::options::{Progress, Sabotage};
 use crate::read::{self, Message, Messages, ReadError};
+use crate::retained::RetainedMessage;
 use crate::segment::{self, Files, main_path};
 use crate::snapshot::BadSnapshot;
 use crate::state::block::Row;
 use crate::state::directory::Directory;
 use crate::state::mailbox::Head;
+use crate::state::retained::Change;
 use crate::state::view::{Changes, View};
 use crate::state::world::{Position, Published, World};
 use crate::vfs::{Open, ReadOnly, Vfs};
@@ -175,6 +177,12 @@ impl Reader {
     #[must_use]
     pub fn unique_id(&self, mailbox: MailboxId, row: &Row) -> String {
         self.files.unique_id(mailbox, row)
+    }
+
+    /// What was expunged and can be brought back, the oldest first.
+    pub fn retained(&self) -> impl Iterator<Item = RetainedMessage> {
+        let entries = self.state.dirty.retained.entries.values().filter_map(Change::now);
+        entries.flat_map(|from| from.rows().map(|row| RetainedMessage { from: from.clone(), row }))
     }
 
     /// How far the log goes.

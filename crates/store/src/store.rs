@@ -273,6 +273,7 @@ impl Store {
             Mode::Serving
         };
         let snapshots = shared.snapshots.known();
+        let compaction = shared.compaction.figures();
         let rows = |m: &Arc<Mailbox>| m.rows.as_ref().map_or(0, |r| u64::from(r.table.len()));
         Health {
             mode,
@@ -288,6 +289,9 @@ impl Store {
             overlay: shared.overlay_octets(),
             memory_bodies: shared.memory_bodies.load(Ordering::Relaxed) as u64,
             resident_rows: shared.world.read().mailboxes.values().map(rows).sum(),
+            compacted_segments: compaction.segments,
+            compacted_octets: compaction.octets,
+            compaction_failed: compaction.failed,
             free: Some(stats.free.load(Ordering::Relaxed)).filter(|&free| free != u64::MAX),
             time_frozen: shared.frozen(),
             snapshot: snapshots.last,

@@ -115,11 +115,6 @@ impl Places {
         self.list.get(at).map(|&(_, place)| u64::from(place) * 8)
     }
 
-    /// Ordinals and offsets, ordinals rising.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.list.iter().map(|&(ordinal, place)| (ordinal, u64::from(place) * 8))
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }

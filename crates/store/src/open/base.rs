@@ -44,11 +44,15 @@ pub(crate) fn look(vfs: &dyn Vfs, found: &Found) -> Result<Snapshots, OpenError>
     let Some(store) = found.mains.first().map(|m| m.header.store) else { return Ok(there) };
     for seq in snapshot::list(vfs).map_err(at(DIR))? {
         let path = path_of(seq);
-        match read::first(vfs, &path) {
-            Ok(first) if first.store != store => there.say_bad(path, "it belongs to another store".into()),
-            Ok(first) if first.position.seq != seq => there.say_bad(path, "its name is another's".into()),
-            Ok(first) => {
-                let octets = vfs.len(&path).map_err(at(&path))?;
+        // It may go while we look: another process may be making newer ones.
+        match read::first(vfs, &path).and_then(|first| Ok((first, vfs.len(&path)?))) {
+            Ok((first, _)) if first.store != store => {
+                there.say_bad(path, "it belongs to another store".into())
+            }
+            Ok((first, _)) if first.position.seq != seq => {
+                there.say_bad(path, "its name is another's".into())
+            }
+            Ok((first, octets)) => {
                 let place = place(found, &first.position);
                 if place.is_none() {
                     there.say_bad(path, "the log has no such group".into());

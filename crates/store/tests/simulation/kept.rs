@@ -1,9 +1,9 @@
 //! What the model knows of messages that were expunged and can be brought back.
 
-use crate::world::{Expect, Mailbox, Message, When, World, names};
+use crate::world::{Expect, Mailbox, Message, Shows, When, World, names};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{AccountId, MailboxId, Refused, RetainedFilter, RetainedId, Store};
+use store::{AccountId, MailboxId, Refused, RetainedId};
 use wire::flag::{FlagNames, SpecialUse};
 use wire::ids::Runs;
 
@@ -29,11 +29,9 @@ fn without_numbers(message: &Message) -> Message {
 }
 
 /// Everything that a store says can be brought back, every octet of it read; oldest first.
-pub fn kept_by(store: &Store) -> Result<Vec<Kept>, String> {
+pub fn kept_by(store: &impl Shows) -> Result<Vec<Kept>, String> {
     let mut kept: BTreeMap<RetainedId, Kept> = BTreeMap::new();
-    let filter = RetainedFilter { all: true, ..RetainedFilter::default() };
-    for message in store.retained(&filter).map_err(|e| format!("what is retained: {e}"))? {
-        let message = message.map_err(|e| format!("a retained message: {e}"))?;
+    for message in store.retained().map_err(|e| format!("what is retained: {e}"))? {
         let (from, row) = (message.from, message.row);
         let octets = store
             .message(&row)

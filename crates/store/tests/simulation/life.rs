@@ -1,5 +1,6 @@
 //! One life of a store: work, faults, deaths and openings, all decided by a seed.
 
+mod background;
 mod rot;
 
 use crate::work::Work;
@@ -173,6 +174,8 @@ impl Life {
             snapshot_commits: 2 + rng.below(30),
             snapshot_octets: 64 << 10 << rng.below(3),
             snapshot_at_close: rng.below(8),
+            compact_octets: 4 << 10,
+            compact_every: Duration::ZERO,
             lock_wait: Duration::ZERO,
             sabotage,
             ..Tuning::default()
@@ -414,28 +417,6 @@ impl Life {
         self.world.forgettable = self.world.forgettable.max(self.over());
     }
 
-    /// ... and must, once it was given the time.
-    fn forgets(&mut self) -> Check<()> {
-        // What it asked for earlier may still wait: the second look is of now.
-        for _ in 0..2 {
-            self.clock.0.fetch_add(61_000, Ordering::Relaxed);
-            self.may_forget();
-            while self.store().step_apply() {}
-            while self.store().step_commit() {
-                self.hear()?;
-            }
-        }
-        if self.disk.is_off() || self.hurt || self.index_hurt || self.store().health().time_frozen {
-            return Ok(());
-        }
-        self.check("after forgetting")?;
-        let hour = self.over() / 3_600 * 3_600;
-        match self.world.kept.iter().find(|kept| kept.time < Some(hour)) {
-            Some(kept) => Err(format!("kept too long: {kept:?}, until {hour}")),
-            None => Ok(()),
-        }
-    }
-
     /// Everything is as the model has it.
     fn check(&mut self, when: &str) -> Check<()> {
         self.may_forget();
@@ -535,6 +516,7 @@ impl Life {
                 17 => {
                     self.store().step_apply();
                 }
+                17 | 18 if self.rng.chance(30) => self.compact(),
                 18 if self.rng.chance(30) => self.pass_days(),
                 18 if self.rng.chance(40) => self.forgets()?,
                 18 => {
@@ -551,23 +533,10 @@ impl Life {
         Ok(())
     }
 
-    /// Some hours, or a day or two.
-    fn pass_days(&mut self) {
-        let hours = self.rng.below(50);
-        self.note(format!("{hours} hours pass"));
-        self.clock.0.fetch_add(hours * 3_600_000, Ordering::Relaxed);
-        self.may_forget();
-    }
-
     fn plan(&mut self) {
         for _ in 0..2 {
             match self.rng.below(14) {
-                12 => {
-                    self.note("snapshots become something else on the way to the disk");
-                    self.snapshots_hurt = true;
-                    // Only they have so long a number.
-                    self.disk.garble("tmp/000000000");
-                }
+                12 => self.garble_snapshots(),
                 0..=3 => {
                     let after = self.rng.below(150);
                     self.note(format!("the machine will go off after {after}"));

@@ -21,6 +21,14 @@ impl Life {
         }
     }
 
+    /// From now on they become something else on the way to the disk.
+    pub(crate) fn garble_snapshots(&mut self) {
+        self.note("snapshots will be garbled");
+        self.snapshots_hurt = true;
+        // Nothing else has so long a number.
+        self.disk.garble("tmp/000000000");
+    }
+
     /// What opening says of them.
     pub(crate) fn judge_snapshots(&mut self, opening: &Opening) -> Check<()> {
         let bad = std::mem::take(&mut self.snapshots_hurt);

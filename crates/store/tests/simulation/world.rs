@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{
     AccountId, Derive, Directory, FlagChange, Head, Intent, InternalDate, MailboxId, Octets, Outcome,
-    ReadError, Reader, Refused, Row, Store, Target, View,
+    ReadError, Reader, Refused, RetainedFilter, RetainedMessage, Row, Store, Target, View,
 };
 use wire::flag::{FlagNames, SpecialUse, SystemFlag};
 use wire::ids::{ModSeq, Runs};
@@ -122,6 +122,8 @@ pub trait Shows {
     fn view(&self, id: MailboxId) -> Result<View, ReadError>;
     fn message(&self, row: &Row) -> Result<store::Message, ReadError>;
     fn unique_id(&self, id: MailboxId, row: &Row) -> String;
+    /// Everything that can be brought back.
+    fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError>;
     /// `None`: it has none.
     fn digest(&self, row: &Row) -> Result<Option<Arc<[u8]>>, ReadError>;
 }
@@ -142,6 +144,9 @@ impl Shows for Store {
     fn unique_id(&self, id: MailboxId, row: &Row) -> String {
         Store::unique_id(self, id, row)
     }
+    fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError> {
+        Store::retained(self, &RetainedFilter { all: true, ..RetainedFilter::default() })?.collect()
+    }
     fn digest(&self, row: &Row) -> Result<Option<Arc<[u8]>>, ReadError> {
         Store::digest(self, row).map(Some)
     }
@@ -156,6 +161,9 @@ impl Shows for Reader {
     }
     fn view(&self, id: MailboxId) -> Result<View, ReadError> {
         Reader::view(self, id).ok_or(ReadError::NoSuchMailbox)
+    }
+    fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError> {
+        Ok(Reader::retained(self).collect())
     }
     fn message(&self, row: &Row) -> Result<store::Message, ReadError> {
         Reader::message(self, row)
