@@ -25,6 +25,8 @@ struct Candidate {
     octets: u64,
     /// Where the log goes on after it; `None` if it belongs to another log, or one that has lost its end.
     place: Option<Position>,
+    /// What follows it in the log has been compacted.
+    outlived: bool,
 }
 
 /// The snapshots that are there.
@@ -54,10 +56,12 @@ pub(crate) fn look(vfs: &dyn Vfs, found: &Found) -> Result<Snapshots, OpenError>
             }
             Ok((first, octets)) => {
                 let place = place(found, &first.position);
-                if place.is_none() {
+                // It should have gone when two newer ones were there, before anything was compacted.
+                let outlived = gone(found).is_some_and(|number| number >= first.position.segment);
+                if place.is_none() && !outlived {
                     there.say_bad(path, "the log has no such group".into());
                 }
-                there.candidates.push(Candidate { seq, first, octets, place });
+                there.candidates.push(Candidate { seq, first, octets, place, outlived });
             }
             Err(flaw) => there.flawed(path, flaw),
         }
@@ -101,7 +105,7 @@ impl Snapshots {
 
     /// What belongs to another log, or one that lost its end, goes where a salvage finds it: it has said what it knew.
     pub(crate) fn set_aside(&self, vfs: &dyn Vfs) -> Result<(), OpenError> {
-        for lost in self.candidates.iter().filter(|c| c.place.is_none()) {
+        for lost in self.candidates.iter().filter(|c| c.place.is_none() && !c.outlived) {
             let path = path_of(lost.seq);
             vfs.rename(&path, &format!("{TMP}/lost-{:016x}.snap", lost.seq)).map_err(at(&path))?;
         }
@@ -155,8 +159,12 @@ pub(crate) fn beginning(found: &Found) -> Option<Position> {
 /// Where the log goes on after a snapshot's position: its group is there, whole, or what follows names it; and from
 /// there on all of the log is as it was written.
 fn place(found: &Found, position: &Position) -> Option<Position> {
-    let gone = found.mains.iter().filter(|m| m.compacted.is_some()).map(|m| m.header.number).max();
-    group_of(found, position).filter(|place| gone.is_none_or(|number| number < place.segment))
+    group_of(found, position).filter(|place| gone(found).is_none_or(|number| number < place.segment))
+}
+
+/// The last segment of which the groups are gone.
+fn gone(found: &Found) -> Option<u32> {
+    found.mains.iter().filter(|m| m.compacted.is_some()).map(|m| m.header.number).max()
 }
 
 fn group_of(found: &Found, position: &Position) -> Option<Position> {

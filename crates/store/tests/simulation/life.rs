@@ -146,7 +146,7 @@ pub struct Life {
     tight: bool,
     closing: bool,
     /// Octets of the log have gone bad, and stay so.
-    rotten: bool,
+    pub(crate) rotten: bool,
     /// Whether a snapshot was damaged since the last opening: only then may one be bad.
     pub(crate) snapshots_hurt: bool,
     /// The story, for whoever replays a failing seed.

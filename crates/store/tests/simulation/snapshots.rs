@@ -3,7 +3,7 @@
 use crate::life::{Check, Life};
 use crate::world::World;
 use store::vfs::sim::Rot;
-use store::{Opening, Reader, Sabotage, SnapshotError, Start, Store};
+use store::{OpenError, Opening, Reader, Sabotage, SnapshotError, Start, Store};
 use wire::ids::ModSeq;
 
 impl Life {
@@ -47,11 +47,14 @@ impl Life {
             self.tuning.sabotage,
             Sabotage::None | Sabotage::SnapshotNotVerified | Sabotage::SnapshotWithoutVanished
         );
-        if !self.rng.chance(30) || self.disk.is_off() || !of_snapshots {
+        if !self.rng.chance(30) || self.disk.is_off() || !of_snapshots || self.rotten {
             return Ok(());
         }
         let mut seen = Vec::new();
-        for start in [Start::Snapshot, Start::Beginning] {
+        // Where the log was compacted, only a snapshot tells how it begins.
+        let starts =
+            if self.is_compacted() { &[Start::Snapshot][..] } else { &[Start::Snapshot, Start::Beginning] };
+        for &start in starts {
             let reader =
                 Reader::open(self.disk.vfs(), start, &|_| {}).map_err(|e| format!("{start:?}: {e}"))?;
             let damage = reader.damage();
@@ -59,8 +62,7 @@ impl Life {
                 return Err(format!("{start:?}: damage where there is none: {damage:?}"));
             }
             let is = World::of(&reader).map_err(|e| format!("{start:?}: {e}"))?;
-            if is != self.world {
-                let why = self.world.differs(&is);
+            if let Some(why) = self.world.differs(&is) {
                 return Err(format!("a reader from {start:?} sees something else: {why:?}"));
             }
             // What nobody sees who comes anew: everything that ever vanished, and how far back that is known.
@@ -68,7 +70,7 @@ impl Life {
             let vanished: Vec<_> = vanished.map(|c| (c.vanished, c.vanished_complete, c.upto)).collect();
             seen.push((vanished, reader.reached()));
         }
-        if seen[0] != seen[1] {
+        if seen.iter().any(|other| *other != seen[0]) {
             return Err(format!("a snapshot and the log differ: {seen:?}"));
         }
         Ok(())
@@ -85,14 +87,25 @@ impl Life {
         self.note(format!("{path} rots at {at} of {len}: {how:?}"));
     }
 
-    /// A disk that lets them rot, and people who remove one. The log is whole, so nothing may come of it.
+    /// Whether the log is not everything any more, so that snapshots are needed.
+    fn is_compacted(&self) -> bool {
+        self.disk.files().iter().any(|(path, _)| path.starts_with("log/") && path.contains(".g"))
+    }
+
+    /// A disk that lets them rot, and people who remove one. The log is whole, or the other one is good, so nothing may
+    /// come of it.
     pub(crate) fn maul_snapshots(&mut self) {
         let there = self.snapshots();
         if there.is_empty() || !self.rng.chance(12) {
             return;
         }
         let (path, len) = there[self.rng.index(there.len())].clone();
+        let needed = self.is_compacted();
+        if needed && (there.len() < 2 || self.snapshots_hurt) {
+            return;
+        }
         match self.rng.below(6) {
+            1 if needed => self.spoil(&path, len),
             0 => {
                 let done = self.disk.vfs().remove_file(&path);
                 self.note(format!("{path} is removed: {done:?}"));
@@ -114,15 +127,22 @@ impl Life {
         let there = self.snapshots();
         let Some((newest, len)) = there.last().cloned() else { return Ok(()) };
         let before = self.disk.vfs().read(&newest).ok();
-        if self.rng.chance(30) {
+        let one_is_good = there.len() > 1 && !self.snapshots_hurt;
+        let all = self.rng.chance(30);
+        if all {
             there.iter().for_each(|(path, len)| self.spoil(path, *len));
         } else {
             self.spoil(&newest, len);
         }
-        // A sector of zeros that becomes one is none the worse.
-        let is_bad = self.disk.vfs().read(&newest).ok() != before;
+        // A sector of zeros that becomes one is none the worse, and one that was garbled may even be mended by it.
+        let is_bad = self.disk.vfs().read(&newest).ok() != before && !self.snapshots_hurt;
         self.disk.vfs().remove_dir_all("index").map_err(|e| e.to_string())?;
-        let (store, opening) = Store::open(self.options()).map_err(|e| format!("does not open: {e}"))?;
+        let (store, opening) = match Store::open(self.options()) {
+            Ok(opened) => opened,
+            // A refusal that names the way out, never an empty or half a store.
+            Err(OpenError::NoBase(_)) if self.is_compacted() && (all || !one_is_good) => return Ok(()),
+            Err(e) => return Err(format!("does not open: {e}")),
+        };
         self.note(format!("opened: {opening:?}"));
         let is = World::of(&store).map_err(|e| format!("after rot in a snapshot: {e}"))?;
         if let Some(why) = self.world.differs(&is) {
