@@ -28,8 +28,11 @@ impl Session {
                 self.without = self.config.without.union(without);
                 self.bad = 0;
                 let code = Some(Code::Capability(self.capabilities()));
-                let verdict = Verdict { tag: Some(tag), status: Status::Ok, code, text: "Logged in".into() };
-                self.finish(&verdict, out)
+                let text = "Logged in".into();
+                self.finish(
+                    &Verdict { tag: Some(tag), status: Status::Ok, code, text, deselects: false },
+                    out,
+                )
             }
             (Asked::Login, Answer::Denied) => {
                 self.denied += 1;
@@ -65,6 +68,10 @@ impl Session {
                 None
             }
             (Asked::IdleEnd(Some(verdict)), _) => self.finish(&verdict, out),
+            (Asked::Deselect(verdict), _) => {
+                self.state = State::Authenticated;
+                self.finish(&verdict, out)
+            }
             (Asked::IdleEnd(None), Answer::Done) => self.done(tag, Status::Ok, "IDLE is over", out),
             (Asked::Logout, _) => {
                 response::untagged(Status::Bye, None, "Goodbye", out);
@@ -90,6 +97,7 @@ impl Session {
             Some(NewState::Authenticated) => self.state = State::Authenticated,
             None => {}
         }
-        Verdict { tag: Some(tag), status: ended.status, code: ended.code, text: ended.text }
+        let Ended { status, code, text, .. } = ended;
+        Verdict { tag: Some(tag), status, code, text, deselects: false }
     }
 }

@@ -19,7 +19,7 @@ pub use ask::{Answer, Ended, NewState, Question};
 pub use rows::{Capabilities, Capability, Config};
 
 use super::code::{Code, Status};
-use super::command::Tag;
+use super::command::{Request, Tag};
 use super::frame::{Discard, Frame};
 use super::response;
 use crate::limits;
@@ -97,16 +97,20 @@ enum Asked {
     },
     /// With a verdict: something other than DONE ended it.
     IdleEnd(Option<Verdict>),
+    /// The mailbox is left; then, the verdict on the SELECT that failed before the desk knew of it.
+    Deselect(Verdict),
     Logout,
 }
 
 /// How a command ended, to be told in a tagged line, or an untagged one where there was no tag.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Verdict {
     tag: Option<Tag>,
     status: Status,
     code: Option<Code>,
     text: Cow<'static, str>,
+    /// The mailbox selected before is to be left first.
+    deselects: bool,
 }
 
 /// What a handler leaves the step with: go on with what is left of the input, or stop here.
@@ -160,7 +164,11 @@ impl Session {
 
     /// Tells how a command ended, and goes on to the next.
     fn finish(&mut self, verdict: &Verdict, out: &mut Vec<u8>) -> Flow {
-        let Verdict { tag, status, code, text } = verdict;
+        let Verdict { tag, status, code, text, deselects } = verdict;
+        if let (true, State::Selected, Some(tag)) = (deselects, self.state, tag) {
+            let question = Question::Run { request: Request::Unselect, expunge: true };
+            return self.ask(tag.clone(), Asked::Deselect(verdict.clone()), question);
+        }
         match tag {
             Some(tag) => response::tagged(tag.as_str(), *status, code.as_ref(), text, out),
             None => response::untagged(*status, code.as_ref(), text, out),
@@ -183,7 +191,7 @@ impl Session {
 
     /// [`Session::finish`] in one line.
     fn done(&mut self, tag: Tag, status: Status, text: &'static str, out: &mut Vec<u8>) -> Flow {
-        self.finish(&Verdict { tag: Some(tag), status, code: None, text: text.into() }, out)
+        self.finish(&Verdict { tag: Some(tag), status, code: None, text: text.into(), deselects: false }, out)
     }
 
     fn ask(&mut self, tag: Tag, asked: Asked, question: Question) -> Flow {
