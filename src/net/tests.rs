@@ -568,7 +568,10 @@ async fn the_drivers_future_is_small() {
 fn service(most: usize) -> (Service, Stopper) {
     let stopper = Stopper::new();
     let terms = Arc::new(Terms { stop: stopper.handle(), ..Terms::default() });
-    (Service { gate: Gate::new(most, most), terms, implicit_tls: false, refusal: b"not now\n" }, stopper)
+    (
+        Service { gate: Gate::new(most, most), terms, implicit_tls: false, refusal: (*b"not now\n").into() },
+        stopper,
+    )
 }
 
 fn open(_: Accepted) -> (Toy, ToyDesk) {
@@ -628,7 +631,7 @@ async fn who_comes_too_early_is_told_so_and_who_comes_later_is_served() {
         }
     };
     tokio::select! {
-        () = bound.turn_away(b"come again\n") => unreachable!(),
+        () = bound.turn_away(b"come again\n".to_vec()) => unreachable!(),
         () = early => {}
     }
     let _listening = bound.serve(service, open);

@@ -42,6 +42,16 @@ pub struct Peer {
     pub tls: Option<TlsFacts>,
 }
 
+/// Why a client is turned away before it has a session. Each protocol has its words for it: `turned_away` in
+/// `smtp::session`, `imap::response` and `pop3::reply`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// There are too many connections, together or from this client.
+    TooMany,
+    /// The store is still being opened.
+    Opening,
+}
+
 /// Why the driver calls a machine.
 #[derive(Debug)]
 pub enum Event<A> {

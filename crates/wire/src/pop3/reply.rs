@@ -5,6 +5,8 @@
 
 use std::num::NonZeroU32;
 
+use crate::machine::Away;
+
 /// Appends `+OK words`.
 pub(super) fn ok(words: &str, out: &mut Vec<u8>) {
     line("+OK", None, words, out);
@@ -13,6 +15,15 @@ pub(super) fn ok(words: &str, out: &mut Vec<u8>) {
 /// Appends `-ERR [code] words`. Response codes are RFC 2449 s.8, RFC 3206 s.4 and s.5.
 pub(super) fn err(code: Option<&str>, words: &str, out: &mut Vec<u8>) {
     line("-ERR", code, words, out);
+}
+
+/// Writes what a client hears in place of a greeting that is turned away.
+pub fn turned_away(why: Away, out: &mut Vec<u8>) {
+    let words = match why {
+        Away::TooMany => "too many connections, try again later",
+        Away::Opening => "the mail store is being opened, try again later",
+    };
+    err(Some("SYS/TEMP"), words, out);
 }
 
 fn line(status: &str, code: Option<&str>, words: &str, out: &mut Vec<u8>) {

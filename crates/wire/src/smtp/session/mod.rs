@@ -15,6 +15,7 @@ mod obey;
 mod words;
 
 pub use ask::{Aborted, Answer, BodyKind, Config, Hello, Mail, Question, Role};
+pub use words::turned_away;
 
 use std::ops::Range;
 

@@ -2,6 +2,7 @@
 
 use super::Aborted;
 use crate::addr::AddrError;
+use crate::machine::Away;
 use crate::sasl::SaslError;
 use crate::smtp::command::{CommandError, Row};
 use crate::smtp::ext::{Extension, Facts};
@@ -74,6 +75,17 @@ pub(super) fn denied() -> Reply {
 /// To a `Denied` where nobody logs in: a desk's mistake, made harmless.
 pub(super) fn refused() -> Reply {
     Reply::new(Code::REFUSED, Enhanced(7, 1), "refused")
+}
+
+/// Writes what a client hears in place of a greeting that is turned away.
+pub fn turned_away(why: Away, out: &mut Vec<u8>) {
+    let reply = match why {
+        Away::TooMany => Reply::new(Code::UNAVAILABLE, SECURITY, "too many connections, try again later"),
+        Away::Opening => {
+            Reply::new(Code::UNAVAILABLE, Enhanced(3, 2), "the mail store is being opened, try again later")
+        }
+    };
+    reply.write(out);
 }
 
 pub(super) fn idle() -> Reply {
