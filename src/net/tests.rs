@@ -14,7 +14,7 @@ use tokio::io::{
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use wire::machine::{BodyPart, Event, Machine, Step, Tick, TlsFacts, Want};
+use wire::machine::{BodyPart, Event, Machine, Over, Step, Tick, TlsFacts, Want};
 
 use super::*;
 
@@ -113,11 +113,19 @@ impl Machine for Toy {
             Event::Changed => return Step { used: 0, want: Want::Ask(Question::Changes) },
             Event::Ended if self.body_left > 0 => {}
             Event::Ended => return Step { used: 0, want: Want::Close },
-            Event::Elapsed | Event::Stopping if !self.deaf => {
-                say(out, if matches!(event, Event::Stopping) { "bye" } else { "late" });
+            Event::Stopping(Over::Shutdown) if self.body_left > 0 => say(out, "soon"),
+            Event::Elapsed | Event::Stopping(_) if !self.deaf => {
+                say(
+                    out,
+                    match event {
+                        Event::Stopping(Over::Shutdown) => "bye",
+                        Event::Stopping(_) => "out with you",
+                        _ => "late",
+                    },
+                );
                 return Step { used: 0, want: Want::Close };
             }
-            Event::Elapsed | Event::Stopping | Event::Input | Event::BodyTaken => {}
+            Event::Elapsed | Event::Stopping(_) | Event::Input | Event::BodyTaken => {}
         }
         self.input(input, now, out)
     }
@@ -192,8 +200,8 @@ impl Desk for ToyDesk {
         }))
     }
 
-    fn kicked(&self) -> bool {
-        self.0.kicked.load(Ordering::Relaxed)
+    fn kicked(&self) -> Option<Over> {
+        self.0.kicked.load(Ordering::Relaxed).then_some(Over::PasswordChanged)
     }
 
     fn secured(&mut self, _: &TlsFacts) {
@@ -434,7 +442,21 @@ async fn changes_wake_an_idle_session_and_a_kick_ends_any() {
     client.hears("changed\n").await;
     client.seen.kicked.store(true, Ordering::Relaxed);
     client.seen.woken.notify_waiters();
-    client.hears("bye\n").await;
+    client.hears("out with you\n").await;
+    assert!(client.end().await.1.result.is_ok());
+}
+
+#[tokio::test]
+async fn who_is_put_out_hears_it_although_the_server_stops_too() {
+    let stopper = Stopper::new();
+    let mut client = client(Terms { stop: stopper.handle(), ..Terms::default() });
+    client.say("body 5\nab").await;
+    client.hears("hello\n").await;
+    stopper.stop();
+    client.hears("soon\n").await;
+    client.seen.kicked.store(true, Ordering::Relaxed);
+    client.seen.woken.notify_waiters();
+    client.hears("out with you\n").await;
     assert!(client.end().await.1.result.is_ok());
 }
 

@@ -30,7 +30,6 @@ pub(super) struct Wires<S> {
     stop: Later<'static, ()>,
     /// Set once stopped: when the connection ends, done or not.
     pub(super) overdue: Option<Instant>,
-    pub(super) told_to_stop: bool,
     pub(super) terms: Arc<Terms>,
 }
 
@@ -55,7 +54,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wires<S> {
             alarm: Alarm { sleep: Box::pin(sleep_until(now)), armed: now },
             stop: Box::pin(terms.stop.clone().stopped()),
             overdue: None,
-            told_to_stop: false,
             terms,
         }
     }

@@ -42,6 +42,17 @@ pub struct Peer {
     pub tls: Option<TlsFacts>,
 }
 
+/// Why a session is over before its client wished so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The server shuts down.
+    Shutdown,
+    /// The password that it logged in with counts no more.
+    PasswordChanged,
+    /// Its account is gone.
+    AccountRemoved,
+}
+
 /// Why a client is turned away before it has a session. Each protocol has its words for it: `turned_away` in
 /// `smtp::session`, `imap::response` and `pop3::reply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +82,9 @@ pub enum Event<A> {
     Elapsed,
     /// The handshake that `Want::Upgrade` asked for is done. What had been pipelined before it is gone.
     Secured(TlsFacts),
-    /// The server is shutting down: say goodbye and close when the protocol next allows it.
-    Stopping,
+    /// The session is to end: say why, and close. When the server shuts down, what is under way may end first;
+    /// when the account's sessions are over, nothing more is taken.
+    Stopping(Over),
 }
 
 /// What a machine wants after a step.

@@ -282,7 +282,7 @@ impl ImapDesk {
         };
         while if reads { blocking(|| look(&mut found)) } else { look(&mut found) } {
             tokio::task::yield_now().await;
-            if self.session.as_ref().is_none_or(crate::login::Session::has_ended) {
+            if self.session.as_ref().is_none_or(|s| s.over().is_some()) {
                 return Err(Ended::no(Some(Code::Unavailable), "The session has ended"));
             }
         }

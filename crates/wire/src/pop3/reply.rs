@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::machine::Away;
+use crate::machine::{Away, Over};
 
 /// Appends `+OK words`.
 pub(super) fn ok(words: &str, out: &mut Vec<u8>) {
@@ -24,6 +24,16 @@ pub fn turned_away(why: Away, out: &mut Vec<u8>) {
         Away::Opening => "the mail store is being opened, try again later",
     };
     err(Some("SYS/TEMP"), words, out);
+}
+
+/// Appends why the session is over. `AUTH` (RFC 3206 s.5): it is the credentials that are the matter.
+pub(super) fn over(why: Over, out: &mut Vec<u8>) {
+    let (code, words) = match why {
+        Over::Shutdown => ("SYS/TEMP", "the server is shutting down, try again soon"),
+        Over::PasswordChanged => ("AUTH", "your password was changed, log in with the new one"),
+        Over::AccountRemoved => ("AUTH", "your account was removed"),
+    };
+    err(Some(code), words, out);
 }
 
 fn line(status: &str, code: Option<&str>, words: &str, out: &mut Vec<u8>) {

@@ -23,7 +23,7 @@ use super::command::{Request, Tag};
 use super::frame::{Discard, Frame};
 use super::response;
 use crate::limits;
-use crate::machine::{Event, Machine, Peer, Step, Tick, Want};
+use crate::machine::{Event, Machine, Over, Peer, Step, Tick, Want};
 use crate::sasl::Exchange;
 
 /// An IMAP session.
@@ -228,15 +228,15 @@ impl Session {
         }
     }
 
-    fn stop(&mut self, out: &mut Vec<u8>) -> Flow {
+    fn stop(&mut self, over: Over, out: &mut Vec<u8>) -> Flow {
         match self.doing {
-            // A message that is under way is let come, and stored.
-            Doing::Message { .. } | Doing::MessageEnd { .. } => {
+            // A message that is under way is let come, and stored; but not for an account whose sessions are over.
+            Doing::Message { .. } | Doing::MessageEnd { .. } if over == Over::Shutdown => {
                 self.stopping = true;
                 None
             }
             Doing::Closed => self.close(),
-            _ => self.bye(None, "The server is shutting down", out),
+            _ => self.bye(None, over_text(over), out),
         }
     }
 
@@ -249,7 +249,7 @@ impl Session {
     fn receive(&mut self, input: &[u8], at: &mut usize, out: &mut Vec<u8>) -> Want<Question> {
         loop {
             if self.stopping && matches!(self.doing, Doing::Command(_)) {
-                self.bye(None, "The server is shutting down", out);
+                self.bye(None, over_text(Over::Shutdown), out);
             }
             let rest = input.get(*at..).unwrap_or_default();
             match self.take(rest, at, out) {
@@ -265,6 +265,15 @@ impl Session {
                 }
             }
         }
+    }
+}
+
+/// Why the session is over, in the words of its BYE.
+fn over_text(why: Over) -> &'static str {
+    match why {
+        Over::Shutdown => "The server is shutting down",
+        Over::PasswordChanged => "Your password was changed, log in with the new one",
+        Over::AccountRemoved => "Your account was removed",
     }
 }
 
@@ -317,7 +326,7 @@ impl Machine for Session {
                 self.doing = Doing::Command(Frame::default());
                 None
             }
-            Event::Stopping => self.stop(out),
+            Event::Stopping(over) => self.stop(over, out),
         };
         let mut used = 0;
         let want = match flow {

@@ -15,13 +15,13 @@ mod obey;
 mod words;
 
 pub use ask::{Aborted, Answer, BodyKind, Config, Hello, Mail, Question, Role};
-pub use words::turned_away;
+pub use words::{over, turned_away};
 
 use std::ops::Range;
 
 use crate::limits;
 use crate::line::{BareLf, Framed, Framer};
-use crate::machine::{BodyPart, Event, Machine, Peer, Step, Tick, TlsFacts, Want};
+use crate::machine::{BodyPart, Event, Machine, Over, Peer, Step, Tick, TlsFacts, Want};
 use crate::sasl::Exchange;
 use crate::smtp::ext::Facts;
 use crate::smtp::reply::{Code, Reply};
@@ -119,10 +119,12 @@ impl Machine for Session {
                 self.secured(facts, now);
                 None
             }
-            Event::Stopping => {
+            Event::Stopping(Over::Shutdown) => {
                 self.stopping = true;
                 None
             }
+            // In the midst of a message too: it would not be taken.
+            Event::Stopping(over) => self.say(words::over(over), out),
             Event::Input | Event::BodyTaken | Event::Changed | Event::Elapsed => None,
         };
         if let Some(want) = want {
@@ -182,7 +184,7 @@ impl Session {
             }
             phase @ (Phase::Commands | Phase::Sasl(_)) if self.stopping => {
                 self.phase = phase;
-                (0, self.say(words::stopping(), out))
+                (0, self.say(words::over(Over::Shutdown), out))
             }
             Phase::Commands => self.line(None, input, now, out),
             Phase::Sasl(exchange) => self.line(Some(exchange), input, now, out),

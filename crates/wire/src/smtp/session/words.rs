@@ -2,7 +2,7 @@
 
 use super::Aborted;
 use crate::addr::AddrError;
-use crate::machine::Away;
+use crate::machine::{Away, Over};
 use crate::sasl::SaslError;
 use crate::smtp::command::{CommandError, Row};
 use crate::smtp::ext::{Extension, Facts};
@@ -91,8 +91,15 @@ pub fn turned_away(why: Away, out: &mut Vec<u8>) {
 pub(super) fn idle() -> Reply {
     Reply::new(Code::UNAVAILABLE, Enhanced(4, 2), "waited too long, closing")
 }
-pub(super) fn stopping() -> Reply {
-    Reply::new(Code::UNAVAILABLE, Enhanced(3, 2), "the server is shutting down, try again soon")
+/// Why the session is over. The desk says it too, of a message that ends just then.
+#[must_use]
+pub fn over(why: Over) -> Reply {
+    let (enhanced, text) = match why {
+        Over::Shutdown => (Enhanced(3, 2), "the server is shutting down, try again soon"),
+        Over::PasswordChanged => (SECURITY, "your password was changed, log in with the new one"),
+        Over::AccountRemoved => (SECURITY, "your account was removed"),
+    };
+    Reply::new(Code::UNAVAILABLE, enhanced, text)
 }
 pub(super) fn too_many_errors() -> Reply {
     Reply::new(Code::UNAVAILABLE, SECURITY, "too many errors, closing")
