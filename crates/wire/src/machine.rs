@@ -10,6 +10,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::limits;
+
 /// Time since the connection began. The driver makes it; a machine only compares and adds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub Duration);
@@ -19,6 +21,31 @@ impl Tick {
     #[must_use]
     pub fn after(self, d: Duration) -> Tick {
         Tick(self.0.saturating_add(d))
+    }
+}
+
+/// How fast a body comes: something of it must come in time, and on average it must not be too slow
+/// (`limits::BODY_WITHIN`, `limits::BODY_RATE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    since: Tick,
+    octets: u64,
+}
+
+impl Pace {
+    /// A body that begins now.
+    pub(crate) fn from(now: Tick) -> Pace {
+        Pace { since: now, octets: 0 }
+    }
+
+    /// So many octets of it have come.
+    pub(crate) fn came(&mut self, octets: usize) {
+        self.octets = self.octets.saturating_add(octets as u64);
+    }
+
+    /// When it is too slow, if nothing more comes.
+    pub(crate) fn until(self) -> Tick {
+        self.since.after(limits::BODY_WITHIN + Duration::from_secs(self.octets / limits::BODY_RATE))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::imap::code::{Code, Status};
 use crate::imap::command::Tag;
 use crate::imap::frame::Frame;
 use crate::imap::response;
-use crate::machine::Tick;
+use crate::machine::{Pace, Tick};
 
 impl Session {
     /// Takes an answer to the question that was out.
@@ -44,6 +44,7 @@ impl Session {
                     out.extend_from_slice(b"+ Go ahead\r\n");
                 }
                 self.doing = Doing::Message { tag, left: octets };
+                self.pace = Some(Pace::from(now));
                 None
             }
             (Asked::AppendBegin { octets, sync }, Answer::Ended(ended)) => {

@@ -23,7 +23,7 @@ use super::command::{Request, Tag};
 use super::frame::{Discard, Frame};
 use super::response;
 use crate::limits;
-use crate::machine::{Event, Machine, Over, Peer, Step, Tick, Want};
+use crate::machine::{Event, Machine, Over, Pace, Peer, Step, Tick, Want};
 use crate::sasl::Exchange;
 
 /// An IMAP session.
@@ -36,6 +36,8 @@ pub struct Session {
     doing: Doing,
     /// When the client was last heard, or last served: autologout counts from here.
     heard: Tick,
+    /// Of what has begun to come and is not whole: a command, a literal, a message.
+    pace: Option<Pace>,
     /// Capabilities switched off: for everybody, after login for the account too.
     without: Capabilities,
     /// Bad commands in a row; before login, in all.
@@ -77,6 +79,13 @@ enum Doing {
     Upgrading,
     /// All is said.
     Closed,
+}
+
+impl Doing {
+    /// Whether what comes is a message or a literal, be it thrown away.
+    fn is_body(&self) -> bool {
+        matches!(self, Doing::Message { .. } | Doing::MessageEnd { .. } | Doing::Discard(..))
+    }
 }
 
 /// Which question is out.
@@ -127,6 +136,7 @@ impl Session {
             state: State::NotAuthenticated,
             doing: Doing::Command(Frame::default()),
             heard: Tick::default(),
+            pace: None,
             bad: 0,
             denied: 0,
             ended: false,
@@ -144,10 +154,13 @@ impl Session {
         if self.state == State::NotAuthenticated {
             return Tick(limits::LOGIN_WITHIN);
         }
-        let autologout = self.heard.after(limits::IMAP_IDLE);
+        let mut until = self.heard.after(limits::IMAP_IDLE);
+        if let Some(pace) = self.pace {
+            until = until.min(pace.until());
+        }
         match &self.doing {
-            Doing::Idle { told, .. } => told.after(limits::IMAP_KEEPALIVE).min(autologout),
-            _ => autologout,
+            Doing::Idle { told, .. } => told.after(limits::IMAP_KEEPALIVE).min(until),
+            _ => until,
         }
     }
 
@@ -174,6 +187,7 @@ impl Session {
             None => response::untagged(*status, code.as_ref(), text, out),
         }
         self.doing = Doing::Command(Frame::default());
+        self.pace = None;
         match status {
             Status::Bad => self.bad += 1,
             // Before login, no good command makes up for bad ones: it costs nothing.
@@ -196,6 +210,7 @@ impl Session {
 
     fn ask(&mut self, tag: Tag, asked: Asked, question: Question) -> Flow {
         self.doing = Doing::Asked { tag, asked };
+        self.pace = None;
         Some(Want::Ask(question))
     }
 
@@ -208,6 +223,9 @@ impl Session {
         }
         if self.heard.after(limits::IMAP_IDLE) <= now {
             return self.bye(None, "Nothing was heard for too long", out);
+        }
+        if self.pace.is_some_and(|pace| pace.until() <= now) {
+            return self.bye(None, "What you send comes too slowly", out);
         }
         if let Doing::Idle { told, .. } = &mut self.doing {
             *told = now;
@@ -246,13 +264,18 @@ impl Session {
     }
 
     /// Takes what is left of the input until something is wanted. `at` is how much of it is used up.
-    fn receive(&mut self, input: &[u8], at: &mut usize, out: &mut Vec<u8>) -> Want<Question> {
+    fn receive(&mut self, input: &[u8], at: &mut usize, now: Tick, out: &mut Vec<u8>) -> Want<Question> {
         loop {
             if self.stopping && matches!(self.doing, Doing::Command(_)) {
                 self.bye(None, over_text(Over::Shutdown), out);
             }
             let rest = input.get(*at..).unwrap_or_default();
-            match self.take(rest, at, out) {
+            let before = *at;
+            let taking = self.take(rest, at, out);
+            if let (Some(pace), true) = (&mut self.pace, self.doing.is_body()) {
+                pace.came(at.saturating_sub(before));
+            }
+            match taking {
                 Taking::Again => {}
                 Taking::Want(want) => return want,
                 Taking::Starved if self.ended => {
@@ -260,6 +283,14 @@ impl Session {
                     return Want::Close;
                 }
                 Taking::Starved => {
+                    self.pace = match self.pace {
+                        _ if *at == input.len() && !self.doing.is_body() => None,
+                        pace => pace.or(Some(Pace::from(now))),
+                    };
+                    // An octet now and then shall not keep the place.
+                    if let Some(bye) = self.elapsed(now, out) {
+                        return bye;
+                    }
                     let watch = matches!(self.doing, Doing::Idle { .. });
                     return Want::Input { until: self.until(), watch };
                 }
@@ -331,7 +362,7 @@ impl Machine for Session {
         let mut used = 0;
         let want = match flow {
             Some(want) => want,
-            None => self.receive(input, &mut used, out),
+            None => self.receive(input, &mut used, now, out),
         };
         Step { used, want }
     }

@@ -101,6 +101,9 @@ pub fn over(why: Over) -> Reply {
     };
     Reply::new(Code::UNAVAILABLE, enhanced, text)
 }
+pub(super) fn too_slow() -> Reply {
+    Reply::new(Code::UNAVAILABLE, Enhanced(4, 2), "the message comes too slowly, closing")
+}
 pub(super) fn too_many_errors() -> Reply {
     Reply::new(Code::UNAVAILABLE, SECURITY, "too many errors, closing")
 }
