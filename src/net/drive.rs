@@ -1,8 +1,9 @@
 //! The life of one connection: the machine is shown what was read, and gets what it wants next.
 //!
 //! Output goes out when input is wanted or while the desk is pending, so that the replies to pipelined commands
-//! share a packet (RFC 2920 s.3.2). Nothing is read while a question is out or while output waits for a peer that
-//! does not read: the peer's pace is the pace. Every wait has an end.
+//! share a packet (RFC 2920 s.3.2). Nothing is read while output waits for a peer that does not read: the peer's pace
+//! is the pace; nor while a question is out, unless the desk asks whether the peer is still there. Every wait has an
+//! end.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -131,7 +132,11 @@ where
                         self.ended = Ending::Seen;
                     }
                     let answering = self.desk.answer(question, &self.out);
-                    Event::Answer(self.wires.pump(&self.out, answering).await?)
+                    let answer = self.wires.pump_looking(&self.out, &mut self.input, answering).await?;
+                    if self.out.answered() && self.ended == Ending::Open {
+                        self.ended = Ending::Seen;
+                    }
+                    Event::Answer(answer)
                 }
                 Want::Body(part) => {
                     self.body(part, used).await?;

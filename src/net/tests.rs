@@ -18,7 +18,8 @@ use wire::machine::{BodyPart, Event, Machine, Over, Step, Tick, TlsFacts, Want};
 
 use super::*;
 
-/// `echo TEXT`, `ask TEXT` (the desk answers), `send N` (the desk streams N octets), `body N` (N octets follow),
+/// `echo TEXT`, `ask TEXT` (the desk answers), `send N` (the desk streams N octets), `watch` (the desk waits
+/// for the peer's end), `body N` (N octets follow),
 /// `tls`, `idle`, `deaf` (takes no notice of a stop), `stuck`
 /// (waits for what has come), `lie` (uses what is not there), `crash`, `quit`.
 #[derive(Default)]
@@ -33,6 +34,7 @@ struct Toy {
 enum Question {
     Ask(String),
     Send(usize),
+    Watch,
     BodyEnd,
     Changes,
 }
@@ -82,6 +84,7 @@ impl Toy {
                 }
                 "ask" => Want::Ask(Question::Ask(text.to_owned())),
                 "send" => Want::Ask(Question::Send(text.parse().unwrap())),
+                "watch" => Want::Ask(Question::Watch),
                 "tls" => Want::Upgrade,
                 "quit" => Want::Close,
                 "crash" => panic!("as asked"),
@@ -166,6 +169,17 @@ impl Desk for ToyDesk {
                         sent += piece;
                     }
                     "sent".to_owned()
+                }
+                Question::Watch => {
+                    while !out.peer_ended() {
+                        tokio::task::yield_now().await;
+                    }
+                    // Where the peer is gone, one of these is the end of this.
+                    for _ in 0..3 {
+                        out.with(|buf| buf.extend_from_slice(b"there?\n"));
+                        tokio::task::yield_now().await;
+                    }
+                    "there".to_owned()
                 }
                 Question::BodyEnd => format!("{} taken", self.0.body.lock().unwrap().len()),
                 Question::Changes => {
@@ -475,6 +489,25 @@ async fn a_peer_that_goes_in_the_middle_is_an_error_and_at_the_end_is_none() {
     let (said, done) = client_.end().await;
     assert_eq!(said, b"hello\nA\nb\n", "who hangs up after its last command is still answered");
     assert!(done.result.is_ok());
+}
+
+#[tokio::test]
+async fn work_that_looks_at_its_peer_ends_with_one_that_is_gone_and_serves_one_that_only_sends_no_more() {
+    let mut half = client(Terms::default());
+    half.say("watch\n").await;
+    half.hears("hello\n").await;
+    half.say("echo what came meanwhile\n").await;
+    half.stream.shutdown().await.unwrap();
+    let (said, done) = half.end().await;
+    assert_eq!(said, b"there?\nthere?\nthere?\nthere\nwhat came meanwhile\n");
+    assert!(done.result.is_ok(), "{done:?}");
+
+    let mut gone = client(Terms::default());
+    gone.say("watch\n").await;
+    gone.hears("hello\n").await;
+    drop(gone.stream);
+    let done = gone.done.await.unwrap();
+    assert!(matches!(done.result, Err(Error::Write(_))), "{done:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -124,7 +124,8 @@ pub enum Want<Q> {
         /// Wake on the desk's watch as well (IDLE).
         watch: bool,
     },
-    /// A question for the desk. No octets are read from the socket until it is answered.
+    /// A question for the desk. No octets are shown until it is answered, and none are read from the socket unless
+    /// the desk wants to know whether the peer is still there.
     Ask(Q),
     /// These octets of the input shown belong to a body the desk is taking (a literal, SMTP data). The range
     /// lies within the input shown and its end is at most `Step::used`. Already clean: the machine may give

@@ -11,7 +11,7 @@ use std::time::Duration;
 use store::{Message, ReadError, Row, Store, View};
 use wire::flag::SystemFlag;
 use wire::ids::{Runs, SeqSet};
-use wire::imap::code::Code;
+use wire::imap::code::{Code, Status};
 use wire::imap::date::DateTime;
 use wire::imap::response;
 use wire::imap::search::{SearchKey, SearchText};
@@ -29,6 +29,8 @@ use crate::net::Out;
 const PIECE: usize = 4_096;
 /// The same, in time, where something is.
 const TURN: Duration = Duration::from_millis(10);
+/// How often a client that sends no more is asked whether it is there.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A key, made ready: sets resolved, words folded, the cheap ones first.
 enum Key {
@@ -310,8 +312,16 @@ impl ImapDesk {
             }
             true
         };
+        let mut probed = None;
         while if reads { blocking(|| look(&mut found)) } else { look(&mut found) } {
             tokio::task::yield_now().await;
+            // A client that sends no more may still wait for this. One that is gone refuses what is said to it, and
+            // the driver ends the connection and this with it.
+            let now = clock::monotonic();
+            if out.peer_ended() && probed.is_none_or(|at| now.saturating_sub(at) > PROBE) {
+                probed = Some(now);
+                out.with(|buf| response::untagged(Status::Ok, None, "Still searching", buf));
+            }
             if self.session.as_ref().is_none_or(|s| s.over().is_some()) {
                 return Err(Ended::no(Some(Code::Unavailable), "The session has ended"));
             }
