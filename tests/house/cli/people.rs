@@ -87,7 +87,11 @@ const STORY: &[Step] = &[
     (&["account", "remove", "anna@b.test"], 2, "add --yes"),
     (&["domain", "list"], 0, "b.test"),
     (&["domain", "list", "--json"], 0, "{\"name\":\"b.test\",\"accounts\":2,\"aliases\":1}"),
-    (&["domain", "remove", "b.test", "--yes"], 1, "b.test still has a.smith@b.test, anna@b.test, ben@b.test, family@b.test"),
+    (
+        &["domain", "remove", "b.test", "--yes"],
+        1,
+        "b.test still has a.smith@b.test, anna@b.test, ben@b.test, family@b.test",
+    ),
     (&["alias", "remove", "family@b.test", "--yes"], 0, "gone"),
     (&["account", "remove", "anna@b.test", "--yes"], 0, "gone, with 0 messages"),
     (&["account", "remove", "anna@b.test", "--yes"], 3, "no account"),
