@@ -155,6 +155,30 @@ pub struct Step<Q> {
     pub want: Want<Q>,
 }
 
+impl<Q> Step<Q> {
+    /// Moves through `input` until something is wanted. Each move is shown what is left, and says how much of it is
+    /// used up and what it wants, if anything; a range of the input is counted from where the move began.
+    pub(crate) fn through(
+        input: &[u8],
+        mut advance: impl FnMut(&[u8]) -> (usize, Option<Want<Q>>),
+    ) -> Step<Q> {
+        let mut used = 0;
+        loop {
+            let (more, want) = advance(input.get(used..).unwrap_or_default());
+            let want = want.map(|want| match want {
+                Want::Body(BodyPart::Input(Range { start, end })) => {
+                    Want::Body(BodyPart::Input(start + used..end + used))
+                }
+                want => want,
+            });
+            used += more;
+            if let Some(want) = want {
+                return Step { used, want };
+            }
+        }
+    }
+}
+
 /// A protocol machine.
 pub trait Machine {
     /// What it asks the desk. Typed; no protocol text. A question may own what it carries.

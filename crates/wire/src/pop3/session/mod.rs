@@ -100,16 +100,9 @@ impl Machine for Session {
             }
             Event::Input | Event::BodyTaken | Event::Changed | Event::Elapsed => None,
         };
-        if let Some(want) = want {
-            return Step { used: 0, want };
-        }
-        let mut used = 0;
-        loop {
-            let (more, want) = self.advance(&input[used..], now, out);
-            used += more;
-            if let Some(want) = want {
-                return Step { used, want };
-            }
+        match want {
+            Some(want) => Step { used: 0, want },
+            None => Step::through(input, |rest| self.advance(rest, now, out)),
         }
     }
 }

@@ -17,11 +17,9 @@ mod words;
 pub use ask::{Aborted, Answer, BodyKind, Config, Hello, Mail, Question, Role};
 pub use words::{over, turned_away};
 
-use std::ops::Range;
-
 use crate::limits;
 use crate::line::{BareLf, Framed, Framer};
-use crate::machine::{BodyPart, Event, Machine, Over, Pace, Peer, Step, Tick, TlsFacts, Want};
+use crate::machine::{Event, Machine, Over, Pace, Peer, Step, Tick, TlsFacts, Want};
 use crate::sasl::Exchange;
 use crate::smtp::ext::Facts;
 use crate::smtp::reply::{Code, Reply};
@@ -129,27 +127,10 @@ impl Machine for Session {
             Event::Stopping(over) => self.say(words::over(over), out),
             Event::Input | Event::BodyTaken | Event::Changed | Event::Elapsed => None,
         };
-        if let Some(want) = want {
-            return Step { used: 0, want };
+        match want {
+            Some(want) => Step { used: 0, want },
+            None => Step::through(input, |rest| self.advance(rest, now, out)),
         }
-        let mut used = 0;
-        loop {
-            let (more, want) = self.advance(&input[used..], now, out);
-            if let Some(want) = want {
-                return Step { used: used + more, want: shifted(want, used) };
-            }
-            used += more;
-        }
-    }
-}
-
-/// Ranges are counted from the front of the input shown.
-fn shifted(want: Want<Question>, by: usize) -> Want<Question> {
-    match want {
-        Want::Body(BodyPart::Input(Range { start, end })) => {
-            Want::Body(BodyPart::Input(start + by..end + by))
-        }
-        want => want,
     }
 }
 
