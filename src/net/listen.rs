@@ -36,7 +36,8 @@ pub enum BindError {
     /// The system does not allow it.
     #[error(
         "no permission to listen on {address} ({proto}): ports below 1024 need root or the capability \
-         CAP_NET_BIND_SERVICE, which systemd/penfold.service gives"
+         CAP_NET_BIND_SERVICE, which systemd/penfold.service gives; or give higher ports in the section [listen] of \
+         the configuration (`penfold config example` prints one)"
     )]
     NotPermitted {
         /// The listener's name.
