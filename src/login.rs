@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{AccountId, Store, Watch};
 use wire::addr::Address;
+use wire::machine::Over;
 use wire::secret::Secret;
 
 use crate::clock;
@@ -145,15 +146,19 @@ impl Session {
         &self.login
     }
 
-    /// Whether it must end. Cheap.
+    /// Why it must end, if it must. Cheap.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.store.directory().account(self.account).is_none_or(|a| a.credentials != self.credentials)
+    pub fn over(&self) -> Option<Over> {
+        match self.store.directory().account(self.account) {
+            None => Some(Over::AccountRemoved),
+            Some(account) if account.credentials != self.credentials => Some(Over::PasswordChanged),
+            Some(_) => None,
+        }
     }
 
     /// Completes when it must end. May be dropped and called again.
     pub async fn ends(&mut self) {
-        while !self.has_ended() {
+        while self.over().is_none() {
             self.watch.changed().await;
         }
     }

@@ -75,6 +75,41 @@ impl Admin {
         Ok(Answer::AccountRemoved { address: account.login.clone(), messages })
     }
 
+    /// Gives an account one more address: mail for it is its own, and it may send in its name and log in with it.
+    pub(super) async fn address_add(&self, account: &str, given: &str) -> Result<Answer, Error> {
+        let (address, domain) = address::address(given)?;
+        let _alone = self.changing.lock().await;
+        let directory = self.store.directory();
+        let account = find(&directory, account)?;
+        if !directory.has_domain(&domain) {
+            return Err(Error::NoSuchDomain { name: domain });
+        }
+        free(&directory, &address)?;
+        self.commit(Batch::of(Intent::AddAddress { account: account.id, address: address.clone() })).await?;
+        tracing::info!(account = account.login, address, "address added");
+        Ok(Answer::AddressAdded { login: account.login.clone(), address })
+    }
+
+    /// Takes an address from an account; not the one that it logs in with.
+    pub(super) async fn address_remove(&self, account: &str, given: &str) -> Result<Answer, Error> {
+        let (address, _) = address::address(given)?;
+        let _alone = self.changing.lock().await;
+        let directory = self.store.directory();
+        let account = find(&directory, account)?;
+        let login = account.login.clone();
+        if address == login {
+            return Err(Error::IsLogin { address });
+        }
+        if directory.resolve(&address) != Some(&Target::Account(account.id)) {
+            return Err(Error::NotItsAddress { address, login });
+        }
+        nothing_leads_to(&directory, &address)?;
+        let gone = Intent::RemoveAddress { account: account.id, address: address.clone() };
+        self.commit(Batch::of(gone)).await?;
+        tracing::info!(account = login, address, "address removed");
+        Ok(Answer::AddressRemoved { login, address })
+    }
+
     /// Messages in an account's mailboxes, and their octets.
     pub(super) fn holds(&self, account: &Account) -> (u64, u64) {
         let heads = account.mailboxes.iter().filter_map(|&id| self.store.head(id));

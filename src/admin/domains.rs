@@ -1,5 +1,7 @@
 //! Domains whose mail we take.
 
+use std::collections::BTreeSet;
+
 use store::{Batch, Intent, Target};
 
 use super::{Admin, Answer, DomainRow, Error, address};
@@ -21,14 +23,15 @@ impl Admin {
     pub(super) fn domain_list(&self) -> Answer {
         let directory = self.store.directory();
         let rows = directory.domains().map(|name| {
-            let mut row = DomainRow { name: name.to_owned(), accounts: 0, aliases: 0 };
+            // An account counts once, however many addresses it has.
+            let (mut accounts, mut aliases) = (BTreeSet::new(), 0);
             for (_, target) in directory.targets().filter(|(address, _)| is_in(address, name)) {
                 match target {
-                    Target::Account(_) => row.accounts += 1,
-                    Target::Alias(_) => row.aliases += 1,
+                    Target::Account(id) => drop(accounts.insert(id.get())),
+                    Target::Alias(_) => aliases += 1,
                 }
             }
-            row
+            DomainRow { name: name.to_owned(), accounts: accounts.len() as u64, aliases }
         });
         Answer::Domains(rows.collect())
     }

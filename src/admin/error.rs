@@ -81,6 +81,20 @@ pub enum Error {
         /// The account's login name.
         login: String,
     },
+    /// An address is to go that an account logs in with.
+    #[error("{address} is what its account logs in with, and stays as long as the account")]
+    IsLogin {
+        /// The address.
+        address: String,
+    },
+    /// An address is to go that the account named does not have.
+    #[error("{address} is not an address of the account {login}")]
+    NotItsAddress {
+        /// The address.
+        address: String,
+        /// The account's login name.
+        login: String,
+    },
     /// The domain is one of ours already.
     #[error("{name} is a domain of this server already")]
     DomainExists {
@@ -171,10 +185,12 @@ impl Error {
             | Error::NoSuchAlias { .. }
             | Error::IsAlias { .. }
             | Error::IsAccount { .. }
+            | Error::NotItsAddress { .. }
             | Error::TargetUnknown { .. } => Kind::NotFound,
             Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
             Error::Stopping | Error::Control { .. } => Kind::Unreachable,
             Error::DomainInUse { .. }
+            | Error::IsLogin { .. }
             | Error::AliasesLeadHere { .. }
             | Error::TargetOutside { .. }
             | Error::AliasToItself { .. }
@@ -194,10 +210,20 @@ impl Error {
             Error::NoSuchDomain { name } => {
                 format!("`penfold domain list` shows the domains; `penfold domain add {name}` adds it")
             }
-            Error::NoSuchAccount { .. } => "`penfold account list` shows the accounts".into(),
+            Error::IsLogin { address } => {
+                format!("`penfold account remove {address}` removes the account with its mail")
+            }
+            Error::NoSuchAccount { .. } | Error::NotItsAddress { .. } => {
+                "`penfold account list` shows the accounts".into()
+            }
             Error::NoSuchAlias { .. } => "`penfold alias list` shows the aliases".into(),
             Error::IsAlias { address, .. } => format!("`penfold alias remove {address}` removes an alias"),
-            Error::IsAccount { login, .. } => format!("`penfold account remove {login}` removes an account"),
+            Error::IsAccount { address, login } if address == login => {
+                format!("`penfold account remove {login}` removes an account")
+            }
+            Error::IsAccount { address, login } => {
+                format!("`penfold account address remove {login} {address}` takes an address from an account")
+            }
             Error::AddressTaken { .. } => {
                 "choose another, or remove what has it (`penfold account list`, `penfold alias list`)".into()
             }

@@ -70,6 +70,8 @@ impl Admin {
                 self.account_password(&address, &password).await
             }
             Request::AccountRemove { address } => self.account_remove(&address).await,
+            Request::AddressAdd { account, address } => self.address_add(&account, &address).await,
+            Request::AddressRemove { account, address } => self.address_remove(&account, &address).await,
             Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
             Request::AliasList => Ok(self.alias_list()),
             Request::AliasRemove { address } => self.alias_remove(&address).await,

@@ -72,6 +72,20 @@ pub enum Request {
         /// One of its addresses.
         address: String,
     },
+    /// Give an account one more address.
+    AddressAdd {
+        /// One of the account's addresses.
+        account: String,
+        /// The new one.
+        address: String,
+    },
+    /// Take an address from an account.
+    AddressRemove {
+        /// One of the account's addresses.
+        account: String,
+        /// The one that goes.
+        address: String,
+    },
     /// Let an address lead to others of this server.
     AliasAdd {
         /// The new address.
@@ -126,6 +140,20 @@ pub enum Answer {
         address: String,
         /// How many messages went with it.
         messages: u64,
+    },
+    /// The account has one more address.
+    AddressAdded {
+        /// Its login name.
+        login: String,
+        /// The new address.
+        address: String,
+    },
+    /// The account has one address less.
+    AddressRemoved {
+        /// Its login name.
+        login: String,
+        /// The address that is gone.
+        address: String,
     },
     /// The alias is there now.
     AliasAdded(AliasRow),

@@ -284,7 +284,48 @@ Examples:
         #[command(flatten)]
         output: Output,
     },
+    /// Give an account further addresses of its own, or take them away
+    #[command(subcommand, after_help = ADDRESS_AFTER)]
+    Address(AddressCommand),
 }
+
+/// `penfold account address ...`
+#[derive(Clone, Debug, Subcommand)]
+pub enum AddressCommand {
+    /// Give an account one more address: it gets the mail for it, and may send and log in with it
+    #[command(after_help = "Example:\n  penfold account address add anna@example.org a.smith@example.org")]
+    Add {
+        /// The account's address
+        account: String,
+        /// The new address, in a domain of this server
+        address: String,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Take an address from an account; no mail is lost with it
+    #[command(after_help = "Example:\n  penfold account address remove anna@example.org a.smith@example.org")]
+    Remove {
+        /// The account's address
+        account: String,
+        /// The address that goes; not the one that the account logs in with
+        address: String,
+        /// How sure.
+        #[command(flatten)]
+        sure: Sure,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+const ADDRESS_AFTER: &str = "\
+An address belongs to one account. To let an address lead to several, make an alias (`penfold alias add`).
+
+Examples:
+  penfold account address add anna@example.org a.smith@example.org
+  penfold account address remove anna@example.org a.smith@example.org
+  penfold account list                                                 (shows them)";
 
 const ACCOUNT_AFTER: &str = "\
 Passwords are generated and shown once, or typed (--prompt), or read from standard input (--password-stdin).
@@ -293,6 +334,7 @@ Examples:
   penfold account add anna@example.org
   penfold account list
   penfold account password anna@example.org --prompt
+  penfold account address add anna@example.org a.smith@example.org
   penfold account remove anna@example.org";
 
 /// `penfold alias ...`

@@ -75,7 +75,10 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::AccountList => return Ok(Answer::Accounts(Vec::new())),
         Request::AliasList => return Ok(Answer::Aliases(Vec::new())),
         Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
-        Request::AccountPassword { address, .. } | Request::AccountRemove { address } => {
+        Request::AccountPassword { address, .. }
+        | Request::AccountRemove { address }
+        | Request::AddressAdd { account: address, .. }
+        | Request::AddressRemove { account: address, .. } => {
             Error::NoSuchAccount { address: address::address(address)?.0 }
         }
         Request::AliasRemove { address } => Error::NoSuchAlias { address: address::address(address)?.0 },

@@ -151,12 +151,14 @@ fn page(ready: &Ready, certificate: &CertificateStatus, fresh: bool) -> String {
     )
 }
 
-/// A command that sends alice a message, as another mail server would.
+/// A command that sends alice a message, as another mail server would. What follows the port is what curl calls itself
+/// in EHLO: else it takes the file's name.
 fn send_line(ready: &Ready) -> String {
     format!(
-        "curl --crlf smtp://{host}:{port} --mail-from {from} --mail-rcpt {to} --upload-file {file}",
+        "curl --crlf smtp://{host}:{port}/{domain} --mail-from {from} --mail-rcpt {to} --upload-file {file}",
         host = ready.host,
         port = ready.ports.smtp,
+        domain = demo::STRANGER.rsplit('@').next().unwrap_or_default(),
         from = demo::STRANGER,
         to = ready.accounts.first().map_or("", |a| a.address.as_str()),
         file = quoted(&format!("{}/{}", ready.data, demo::LETTER)),

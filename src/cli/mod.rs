@@ -179,7 +179,10 @@ impl Command {
                 AccountCommand::Add { output, .. }
                 | AccountCommand::List(output)
                 | AccountCommand::Password { output, .. }
-                | AccountCommand::Remove { output, .. },
+                | AccountCommand::Remove { output, .. }
+                | AccountCommand::Address(
+                    AddressCommand::Add { output, .. } | AddressCommand::Remove { output, .. },
+                ),
             )
             | Command::Alias(
                 AliasCommand::Add { output, .. }

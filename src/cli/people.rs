@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use wire::secret::Secret;
 
-use super::args::{AccountCommand, AliasCommand, DomainCommand};
+use super::args::{AccountCommand, AddressCommand, AliasCommand, DomainCommand};
 use super::ask::Asker;
 use super::print::{self, Failure, count, number, octets};
 use super::secret;
@@ -83,6 +83,28 @@ pub(super) fn account(ask: &Asker, command: AccountCommand) -> Result<ExitCode, 
             let Answer::AccountRemoved { address, messages } = ask.ask(&request)? else { return strange() };
             tell(output.json, &json!({"address": address, "messages": messages}), || {
                 format!("The account {address} is gone, with {}.\n", count(messages, "message"))
+            })
+        }
+        AccountCommand::Address(command) => account_address(ask, command),
+    }
+}
+
+/// `penfold account address ...`
+fn account_address(ask: &Asker, command: AddressCommand) -> Result<ExitCode, Failure> {
+    match command {
+        AddressCommand::Add { account, address, output } => {
+            let request = Request::AddressAdd { account, address };
+            let Answer::AddressAdded { login, address } = ask.ask(&request)? else { return strange() };
+            tell(output.json, &json!({"login": login, "address": address}), || {
+                format!("{address} is an address of {login} now.\n")
+            })
+        }
+        AddressCommand::Remove { account, address, sure, output } => {
+            secret::confirm(sure.yes, &address, &format!("Mail for {address} will be refused."))?;
+            let request = Request::AddressRemove { account, address };
+            let Answer::AddressRemoved { login, address } = ask.ask(&request)? else { return strange() };
+            tell(output.json, &json!({"login": login, "address": address}), || {
+                format!("{address} is no address of {login} any more.\n")
             })
         }
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{AccountId, Batch, CommitError, Intent, MailboxId, Message, ReadError, Row, Store};
 use wire::dot::{Stuffer, Top};
 use wire::ids::Runs;
+use wire::machine::Over;
 use wire::pop3::reply;
 use wire::pop3::session::{Answer, Failure, Question};
 
@@ -286,7 +287,7 @@ impl Desk for Pop3Desk {
         self.session.as_mut().map(|s| -> Later<'_, ()> { Box::pin(s.ends()) })
     }
 
-    fn kicked(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::has_ended)
+    fn kicked(&self) -> Option<Over> {
+        self.session.as_ref().and_then(Session::over)
     }
 }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use wire::addr::{ForwardPath, ReversePath};
-use wire::machine::TlsFacts;
+use wire::machine::{Over, TlsFacts};
 use wire::smtp::reply::{Code, Enhanced, Reply};
 use wire::smtp::session::{Answer, Mail, Question, Role};
 
@@ -126,9 +126,9 @@ impl SmtpDesk {
         let Transaction { mail, recipients, intake } = transaction;
         let Some(intake) = intake else { return out_of_order() };
         // The password was changed, or the account removed, while the message came.
-        if self.kicked() {
-            tracing::info!(from = %mail.path, why = "the session has ended", "refused");
-            return Answer::Reply(Reply::new(Code::UNAVAILABLE, Enhanced(7, 0), "log in again"));
+        if let Some(over) = self.kicked() {
+            tracing::info!(from = %mail.path, why = ?over, "refused");
+            return Answer::Reply(wire::smtp::session::over(over));
         }
         let origin = Origin {
             peer: self.peer,
@@ -206,8 +206,8 @@ impl Desk for SmtpDesk {
         self.session.as_mut().map(|s| -> Later<'_, ()> { Box::pin(s.ends()) })
     }
 
-    fn kicked(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::has_ended)
+    fn kicked(&self) -> Option<Over> {
+        self.session.as_ref().and_then(Session::over)
     }
 
     fn secured(&mut self, _facts: &TlsFacts) {

@@ -18,7 +18,7 @@ use super::walk::{Facts, Kind, Node};
 use super::words::{fold, header_text};
 
 /// Rises with every change of what a digest holds or means.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 /// Octets of References that are kept: the first and the last of a conversation are within them.
 const REFERENCES: usize = 8 * 1024;
 

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use store::{Octets, ReadError};
 
-use super::text::{Finder, Where, needle};
+use super::text::{Where, Words};
+use super::words::fold;
 use super::*;
 
 /// A message in memory that is read in pieces, as one on disk is.
@@ -317,8 +318,55 @@ fn odd_dates() {
 fn finds(message: &str, words: &[(&str, Where)]) -> Vec<bool> {
     let octets = digest_of(message.as_bytes());
     let digest = Digest::read(&octets).unwrap();
-    let finder = Finder::new(words.iter().map(|&(w, place)| (needle(w), place)));
-    finder.find(&mut Pieces(message.as_bytes()), &digest).unwrap()
+    let folded: Vec<_> = words.iter().map(|&(w, place)| (fold(w), place)).collect();
+    let words = Words::new(folded.iter().map(|(w, place)| (w.as_str(), *place)));
+    words.find(&mut Pieces(message.as_bytes()), &digest).unwrap()
+}
+
+/// Counts what is read.
+struct Counted<'a>(Pieces<'a>, u64);
+
+impl Octets for Counted<'_> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_at(&mut self, at: u64, into: &mut [u8]) -> Result<usize, ReadError> {
+        let read = self.0.read_at(at, into)?;
+        self.1 += read as u64;
+        Ok(read)
+    }
+}
+
+#[test]
+fn a_hundred_words_are_looked_for_in_one_pass() {
+    let line = "the quick brown fox jumps over the lazy dog\r\n";
+    let message = format!("Subject: animals\r\n\r\n{}the end\r\n", line.repeat(20_000));
+    let octets = digest_of(message.as_bytes());
+    let digest = Digest::read(&octets).unwrap();
+    let absent: Vec<String> = (0..98).map(|n| format!("cat {n}")).collect();
+    let words = absent.iter().map(String::as_str).chain(["the end", "dog the"]);
+    let words = Words::new(words.zip([Where::Body, Where::Text].into_iter().cycle()));
+    let mut counted = Counted(Pieces(message.as_bytes()), 0);
+    let found = words.find(&mut counted, &digest).unwrap();
+    assert_eq!(found, [vec![false; 98], vec![true; 2]].concat());
+    assert!(counted.1 <= counted.len(), "{} octets read of {}", counted.1, counted.len());
+    // And not further than it takes.
+    let words = Words::new([("quick", Where::Body), ("animals", Where::Text)]);
+    let mut counted = Counted(Pieces(message.as_bytes()), 0);
+    assert_eq!(words.find(&mut counted, &digest).unwrap(), [true, true]);
+    assert!(counted.1 < counted.len() / 2, "{} octets read of {}", counted.1, counted.len());
+}
+
+#[test]
+fn where_lines_were_broken_is_no_part_of_a_phrase() {
+    let message = "Subject: a subject\r\n\tfolded with TAB\r\nX-Other: and\r\n  another\r\n\r\n\
+        text that flows \r\nfrom line  to\tline\r\n\r\nparagraph\r\n";
+    for word in ["subject folded with", "and another", "flows from", "line to line paragraph", "to \t line"] {
+        assert_eq!(finds(message, &[(word, Where::Text)]), [true], "{word:?}");
+    }
+    let octets = digest_of(message.as_bytes());
+    assert_eq!(Digest::read(&octets).unwrap().search().unwrap().subject, "a subject folded with tab");
 }
 
 #[test]
@@ -393,8 +441,8 @@ fn check(message: &[u8]) {
         }
     }
     assert!(digest.search().is_some());
-    let finder = Finder::new([(needle("x"), Where::Text)]);
-    finder.find(&mut Pieces(message), &digest).unwrap();
+    let words = Words::new([("x", Where::Text)]);
+    words.find(&mut Pieces(message), &digest).unwrap();
 }
 
 /// Pieces of which odd messages are made.
@@ -459,8 +507,8 @@ proptest! {
                 let _ = (part.description(), part.envelope(), digest.children(at).count());
             }
             let _ = digest.search();
-            let finder = Finder::new([(needle("x"), Where::Text)]);
-            let _ = finder.find(&mut Pieces(NESTED.as_bytes()), &digest);
+            let words = Words::new([("x", Where::Text)]);
+            let _ = words.find(&mut Pieces(NESTED.as_bytes()), &digest);
             let _ = locate(&digest, &[2, 1], What::Whole);
         }
     }

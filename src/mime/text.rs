@@ -4,6 +4,7 @@
 //! in base64 that are not text. Headers of parts count as body, so that the name of an attachment is found.
 
 use mail_parser::decoders::html::html_to_text;
+use memchr::memmem::Finder;
 use store::{Octets, ReadError};
 use wire::limits::HEADER;
 
@@ -18,11 +19,10 @@ const WINDOW: usize = 64 * 1024;
 /// Decoded octets after which a line without end is cut anyway.
 const LINE: usize = 256 * 1024;
 
-/// Words to look for in one message.
+/// Words to look for, made ready once for all messages.
 #[derive(Debug)]
-pub struct Finder {
-    /// Folded words, whether the header counts, and whether they have been found.
-    wanted: Vec<(String, Where, bool)>,
+pub struct Words {
+    words: Vec<(Finder<'static>, Where)>,
     longest: usize,
 }
 
@@ -35,66 +35,57 @@ pub enum Where {
     Text,
 }
 
-/// A word in the form in which it is looked for.
-#[must_use]
-pub fn needle(word: &str) -> String {
-    let mut folded = fold(word);
-    lines_to_space(&mut folded);
-    folded
-}
-
-/// Line ends become a space: where a line was broken is no part of the text.
-fn lines_to_space(text: &mut String) {
-    if text.contains(['\r', '\n']) {
-        *text = text.replace("\r\n", " ").replace(['\r', '\n'], " ");
+impl Words {
+    /// Looks for these words, given as by [`super::words::fold`].
+    pub fn new<'w>(words: impl IntoIterator<Item = (&'w str, Where)>) -> Words {
+        let words: Vec<_> =
+            words.into_iter().map(|(w, place)| (Finder::new(w).into_owned(), place)).collect();
+        let longest = words.iter().map(|(w, _)| w.needle().len()).max().unwrap_or(0);
+        Words { words, longest }
     }
-}
 
-impl Finder {
-    /// Looks for these words, given as by [`needle`].
-    #[must_use]
-    pub fn new(words: impl IntoIterator<Item = (String, Where)>) -> Finder {
+    /// Whether each word is in the message, in the order given. The message is read and decoded once for all of
+    /// them, and only as far as it takes.
+    pub fn find(&self, message: &mut dyn Octets, digest: &Digest<'_>) -> Result<Vec<bool>, ReadError> {
         // Nothing is in every text.
-        let wanted: Vec<_> = words
-            .into_iter()
-            .map(|(w, place)| {
-                let found = w.is_empty();
-                (w, place, found)
-            })
-            .collect();
-        let longest = wanted.iter().map(|(w, ..)| w.len()).max().unwrap_or(0);
-        Finder { wanted, longest }
-    }
-
-    /// Whether each word is in the message, in the order given.
-    pub fn find(mut self, message: &mut dyn Octets, digest: &Digest<'_>) -> Result<Vec<bool>, ReadError> {
+        let found = self.words.iter().map(|(w, _)| w.needle().is_empty()).collect();
+        let mut looking = Looking { words: self, found };
         for (at, part) in digest.parts().iter().enumerate() {
-            if self.done() {
+            if looking.done() {
                 break;
             }
-            self.header(message, part, at == 0)?;
+            looking.header(message, part, at == 0)?;
             if part.kind == Kind::Leaf {
-                self.body(message, part)?;
+                looking.body(message, part)?;
             }
         }
-        Ok(self.wanted.into_iter().map(|(_, _, found)| found).collect())
+        Ok(looking.found)
     }
+}
 
+/// One message that is looked into.
+struct Looking<'w> {
+    words: &'w Words,
+    found: Vec<bool>,
+}
+
+impl Looking<'_> {
     fn done(&self) -> bool {
-        self.wanted.iter().all(|w| w.2)
+        self.found.iter().all(|found| *found)
     }
 
     fn look(&mut self, folded: &str, in_header: bool) {
-        for (word, place, found) in &mut self.wanted {
+        for ((word, place), found) in self.words.words.iter().zip(&mut self.found) {
             let counts = !in_header || *place == Where::Text;
             if !*found && counts {
-                *found = memchr::memmem::find(folded.as_bytes(), word.as_bytes()).is_some();
+                *found = word.find(folded.as_bytes()).is_some();
             }
         }
     }
 
     fn header(&mut self, message: &mut dyn Octets, part: &Part<'_>, top: bool) -> Result<(), ReadError> {
-        if top && self.wanted.iter().all(|w| w.2 || w.1 == Where::Body) {
+        let mut wanted = self.words.words.iter().zip(&self.found).filter(|(_, found)| !**found);
+        if top && wanted.all(|((_, place), _)| *place == Where::Body) {
             return Ok(());
         }
         let section = read(message, part.header.start, part.header.end, HEADER)?;
@@ -155,7 +146,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// Looks into the lines that are whole; in the end into all.
-    fn advance(&mut self, finder: &mut Finder, end: bool) {
+    fn advance(&mut self, looking: &mut Looking<'_>, end: bool) {
         if !end && self.decoded.len() < WINDOW {
             return;
         }
@@ -175,14 +166,12 @@ impl Reading<'_> {
         let text = decode(self.charset, &self.decoded);
         self.decoded = rest;
         fold_into(&text, &mut self.folded);
-        lines_to_space(&mut self.folded);
-        finder.look(&self.folded, false);
-        keep_end(&mut self.folded, finder.longest);
+        looking.look(&self.folded, false);
+        keep_end(&mut self.folded, looking.words.longest);
         if self.html {
             fold_into(&without_tags(&text), &mut self.shown);
-            lines_to_space(&mut self.shown);
-            finder.look(&self.shown, false);
-            keep_end(&mut self.shown, finder.longest);
+            looking.look(&self.shown, false);
+            keep_end(&mut self.shown, looking.words.longest);
         }
     }
 }
@@ -219,9 +208,10 @@ fn without_tags(html: &str) -> String {
     text
 }
 
-/// Keeps only as much as a word may need that goes on in the next piece.
+/// Keeps only as much as a word may need that goes on in the next piece; and the last character, behind which white
+/// space may go on.
 fn keep_end(text: &mut String, longest: usize) {
-    let mut from = text.len().saturating_sub(longest);
+    let mut from = text.len().saturating_sub(longest.max(1));
     while !text.is_char_boundary(from) {
         from -= 1;
     }

@@ -148,7 +148,8 @@ pub(super) fn hex(digit: u8) -> u8 {
     }
 }
 
-/// The form in which texts are compared without regard to case (RFC 3501 s.6.4.4).
+/// The form in which texts are compared: without regard to case (RFC 3501 s.6.4.4), and with any white space as one
+/// space. Where a line was broken, in a header (RFC 5322 s.2.2.3) or in a text that flows, is no part of what it says.
 #[must_use]
 pub fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
@@ -156,22 +157,23 @@ pub fn fold(text: &str) -> String {
     folded
 }
 
-/// Appends the folded form of `text`.
+/// Appends the folded form of `text`, which goes on where `folded` ends.
 pub fn fold_into(text: &str, folded: &mut String) {
-    if text.is_ascii() {
-        let from = folded.len();
-        folded.push_str(text);
-        if let Some(new) = folded.get_mut(from..) {
-            new.make_ascii_lowercase();
-        }
-        return;
-    }
+    folded.reserve(text.len());
+    let mut after_space = folded.ends_with(' ');
     for c in text.chars() {
+        if c.is_whitespace() {
+            if !after_space {
+                folded.push(' ');
+            }
+            after_space = true;
+            continue;
+        }
+        after_space = false;
         match c {
+            _ if c.is_ascii() => folded.push(c.to_ascii_lowercase()),
             'ς' => folded.push('σ'),
             'ß' | 'ẞ' => folded.push_str("ss"),
-            // A no-break space looks like one.
-            '\u{a0}' => folded.push(' '),
             c => folded.extend(c.to_lowercase()),
         }
     }
@@ -221,6 +223,8 @@ mod tests {
             ("Straße", "strasse"),
             ("ΣΟΦΟΣ", "σοφοσ"),
             ("σοφος", "σοφοσ"),
+            ("folded\twith  a\r\n\tTAB", "folded with a tab"),
+            (" no\u{a0}break\u{3000} ", " no break "),
         ] {
             assert_eq!(fold(text), expected);
         }

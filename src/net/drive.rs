@@ -1,8 +1,9 @@
 //! The life of one connection: the machine is shown what was read, and gets what it wants next.
 //!
 //! Output goes out when input is wanted or while the desk is pending, so that the replies to pipelined commands
-//! share a packet (RFC 2920 s.3.2). Nothing is read while a question is out or while output waits for a peer that
-//! does not read: the peer's pace is the pace. Every wait has an end.
+//! share a packet (RFC 2920 s.3.2). Nothing is read while output waits for a peer that does not read: the peer's pace
+//! is the pace; nor while a question is out, unless the desk asks whether the peer is still there. Every wait has an
+//! end.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
-use wire::machine::{BodyPart, Event, Machine, Step, Tick, TlsFacts, Want};
+use wire::machine::{BodyPart, Event, Machine, Over, Step, Tick, TlsFacts, Want};
 
 use super::input::Input;
 use super::link::Link;
@@ -53,6 +54,7 @@ where
         input: Input::default(),
         began: now,
         ended: Ending::Open,
+        told: None,
     };
     async move { driver.live().await }
 }
@@ -74,6 +76,8 @@ struct Driver<S, M, D> {
     input: Input,
     began: Instant,
     ended: Ending,
+    /// Why it is over, as the machine has heard it.
+    told: Option<Over>,
 }
 
 impl<S, M, D> Driver<S, M, D>
@@ -128,7 +132,11 @@ where
                         self.ended = Ending::Seen;
                     }
                     let answering = self.desk.answer(question, &self.out);
-                    Event::Answer(self.wires.pump(&self.out, answering).await?)
+                    let answer = self.wires.pump_looking(&self.out, &mut self.input, answering).await?;
+                    if self.out.answered() && self.ended == Ending::Open {
+                        self.ended = Ending::Seen;
+                    }
+                    Event::Answer(answer)
                 }
                 Want::Body(part) => {
                     self.body(part, used).await?;
@@ -182,12 +190,17 @@ where
         again: bool,
     ) -> Result<Event<D::Answer>, Error> {
         loop {
-            if self.desk.kicked() {
+            let kicked = self.desk.kicked();
+            if kicked.is_some() {
                 self.wires.stopped();
             }
-            if self.wires.overdue.is_some() && !self.wires.told_to_stop {
-                self.wires.told_to_stop = true;
-                return Ok(Event::Stopping);
+            // One that waits for the server's end hears of its own as well: it comes sooner.
+            let over = kicked.or(self.wires.overdue.map(|_| Over::Shutdown));
+            if let Some(over) = over
+                && self.told != Some(over)
+            {
+                self.told = Some(over);
+                return Ok(Event::Stopping(over));
             }
             if again {
                 return Ok(Event::Input);
@@ -210,7 +223,7 @@ where
                 Woken::Read(_) => return Ok(Event::Input),
                 Woken::Elapsed => return Ok(Event::Elapsed),
                 Woken::Stopped => {}
-                Woken::Desk if watch && !self.desk.kicked() => return Ok(Event::Changed),
+                Woken::Desk if watch && self.desk.kicked().is_none() => return Ok(Event::Changed),
                 // Woken without cause: let others run, a desk that does so for ever shall starve nobody.
                 Woken::Desk => tokio::task::yield_now().await,
             }

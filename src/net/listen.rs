@@ -36,7 +36,8 @@ pub enum BindError {
     /// The system does not allow it.
     #[error(
         "no permission to listen on {address} ({proto}): ports below 1024 need root or the capability \
-         CAP_NET_BIND_SERVICE, which systemd/penfold.service gives"
+         CAP_NET_BIND_SERVICE, which systemd/penfold.service gives; or give higher ports in the section [listen] of \
+         the configuration (`penfold config example` prints one)"
     )]
     NotPermitted {
         /// The listener's name.
@@ -109,7 +110,7 @@ pub struct Service {
     /// Whether connections begin inside TLS.
     pub implicit_tls: bool,
     /// What a client is told that may not come in: the protocol's own words, CRLF included. Not told inside TLS.
-    pub refusal: &'static [u8],
+    pub refusal: Arc<[u8]>,
 }
 
 /// A connection that was let in, before a word was said.
@@ -198,10 +199,10 @@ impl Bound {
 
     /// Turns everybody away with `words` (the protocol's own, CRLF included). Never ends: to be dropped when the
     /// server is ready to serve.
-    pub async fn turn_away(&self, words: &[u8]) {
+    pub async fn turn_away(&self, words: Vec<u8>) {
         loop {
             match self.socket.accept().await {
-                Ok((stream, _)) => refuse(stream, words),
+                Ok((stream, _)) => refuse(stream, &words),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
@@ -271,7 +272,7 @@ impl Bound {
                     if let Some(times) = refusing.say() {
                         tracing::info!(proto, peer = %from.ip(), ?why, times, "too many connections");
                     }
-                    refuse(stream, if service.implicit_tls { b"" } else { service.refusal });
+                    refuse(stream, if service.implicit_tls { b"" } else { &service.refusal });
                     continue;
                 }
             };

@@ -20,7 +20,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 
-use wire::machine::TlsFacts;
+use wire::machine::{Over, TlsFacts};
 
 pub use drive::drive;
 pub use gate::{Closed, Gate, Permit};
@@ -58,7 +58,7 @@ pub trait Desk: Send {
     /// desk and told in its answer to the question that ends the body: the body is read to its end either way.
     fn body<'a>(&'a mut self, octets: &'a [u8]) -> Taken<'a>;
 
-    /// What may wake a connection that waits for its peer: completes once [`Desk::kicked`] holds and, with
+    /// What may wake a connection that waits for its peer: completes once [`Desk::kicked`] says why and, with
     /// `watch`, once there is a change to tell (level-triggered: at once if there is one already). It may complete
     /// without cause. `None`: nothing can.
     ///
@@ -68,10 +68,10 @@ pub trait Desk: Send {
         None
     }
 
-    /// Whether this session must end: its account's password was changed, or the account removed. Looked at
-    /// before every wait, so it must be cheap. The machine is told `Event::Stopping` then.
-    fn kicked(&self) -> bool {
-        false
+    /// Why this session must end, if it must: its account's password was changed, or the account removed. Looked
+    /// at before every wait, so it must be cheap. The machine is told with `Event::Stopping` then.
+    fn kicked(&self) -> Option<Over> {
+        None
     }
 
     /// The connection is inside TLS from now on (STARTTLS; a connection that began so says it in its `Peer`).

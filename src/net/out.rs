@@ -22,6 +22,10 @@ struct Inner {
     filling: Vec<u8>,
     /// Who waits for room.
     waiter: Option<Waker>,
+    /// The peer is looked at while the desk works.
+    looking: bool,
+    /// The peer will send no more.
+    ended: bool,
 }
 
 impl Out {
@@ -50,6 +54,33 @@ impl Out {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Whether the peer has said that it will send no more. It may still wait for the answer, or be gone: what is
+    /// written then tells, for a peer that is gone refuses it, and that ends the connection. Once asked, the peer is
+    /// looked at until the question is answered: for work that takes long and writes little.
+    pub fn peer_ended(&self) -> bool {
+        let mut inner = self.lock();
+        inner.looking = true;
+        inner.ended
+    }
+
+    /// Whether the peer is to be looked at although nothing is wanted of it.
+    pub(super) fn looks(&self) -> bool {
+        let inner = self.lock();
+        inner.looking && !inner.ended
+    }
+
+    /// The peer will send no more.
+    pub(super) fn ended(&self) {
+        self.lock().ended = true;
+    }
+
+    /// The question is answered: the peer is not looked at any more. Whether its end was seen.
+    pub(super) fn answered(&self) -> bool {
+        let mut inner = self.lock();
+        inner.looking = false;
+        inner.ended
     }
 
     /// Appends octets of any length, waiting for room between pieces.

@@ -14,11 +14,12 @@ use tokio::io::{
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use wire::machine::{BodyPart, Event, Machine, Step, Tick, TlsFacts, Want};
+use wire::machine::{BodyPart, Event, Machine, Over, Step, Tick, TlsFacts, Want};
 
 use super::*;
 
-/// `echo TEXT`, `ask TEXT` (the desk answers), `send N` (the desk streams N octets), `body N` (N octets follow),
+/// `echo TEXT`, `ask TEXT` (the desk answers), `send N` (the desk streams N octets), `watch` (the desk waits
+/// for the peer's end), `body N` (N octets follow),
 /// `tls`, `idle`, `deaf` (takes no notice of a stop), `stuck`
 /// (waits for what has come), `lie` (uses what is not there), `crash`, `quit`.
 #[derive(Default)]
@@ -33,6 +34,7 @@ struct Toy {
 enum Question {
     Ask(String),
     Send(usize),
+    Watch,
     BodyEnd,
     Changes,
 }
@@ -82,6 +84,7 @@ impl Toy {
                 }
                 "ask" => Want::Ask(Question::Ask(text.to_owned())),
                 "send" => Want::Ask(Question::Send(text.parse().unwrap())),
+                "watch" => Want::Ask(Question::Watch),
                 "tls" => Want::Upgrade,
                 "quit" => Want::Close,
                 "crash" => panic!("as asked"),
@@ -113,11 +116,19 @@ impl Machine for Toy {
             Event::Changed => return Step { used: 0, want: Want::Ask(Question::Changes) },
             Event::Ended if self.body_left > 0 => {}
             Event::Ended => return Step { used: 0, want: Want::Close },
-            Event::Elapsed | Event::Stopping if !self.deaf => {
-                say(out, if matches!(event, Event::Stopping) { "bye" } else { "late" });
+            Event::Stopping(Over::Shutdown) if self.body_left > 0 => say(out, "soon"),
+            Event::Elapsed | Event::Stopping(_) if !self.deaf => {
+                say(
+                    out,
+                    match event {
+                        Event::Stopping(Over::Shutdown) => "bye",
+                        Event::Stopping(_) => "out with you",
+                        _ => "late",
+                    },
+                );
                 return Step { used: 0, want: Want::Close };
             }
-            Event::Elapsed | Event::Stopping | Event::Input | Event::BodyTaken => {}
+            Event::Elapsed | Event::Stopping(_) | Event::Input | Event::BodyTaken => {}
         }
         self.input(input, now, out)
     }
@@ -159,6 +170,17 @@ impl Desk for ToyDesk {
                     }
                     "sent".to_owned()
                 }
+                Question::Watch => {
+                    while !out.peer_ended() {
+                        tokio::task::yield_now().await;
+                    }
+                    // Where the peer is gone, one of these is the end of this.
+                    for _ in 0..3 {
+                        out.with(|buf| buf.extend_from_slice(b"there?\n"));
+                        tokio::task::yield_now().await;
+                    }
+                    "there".to_owned()
+                }
                 Question::BodyEnd => format!("{} taken", self.0.body.lock().unwrap().len()),
                 Question::Changes => {
                     self.0.changed.store(false, Ordering::Relaxed);
@@ -192,8 +214,8 @@ impl Desk for ToyDesk {
         }))
     }
 
-    fn kicked(&self) -> bool {
-        self.0.kicked.load(Ordering::Relaxed)
+    fn kicked(&self) -> Option<Over> {
+        self.0.kicked.load(Ordering::Relaxed).then_some(Over::PasswordChanged)
     }
 
     fn secured(&mut self, _: &TlsFacts) {
@@ -434,7 +456,21 @@ async fn changes_wake_an_idle_session_and_a_kick_ends_any() {
     client.hears("changed\n").await;
     client.seen.kicked.store(true, Ordering::Relaxed);
     client.seen.woken.notify_waiters();
-    client.hears("bye\n").await;
+    client.hears("out with you\n").await;
+    assert!(client.end().await.1.result.is_ok());
+}
+
+#[tokio::test]
+async fn who_is_put_out_hears_it_although_the_server_stops_too() {
+    let stopper = Stopper::new();
+    let mut client = client(Terms { stop: stopper.handle(), ..Terms::default() });
+    client.say("body 5\nab").await;
+    client.hears("hello\n").await;
+    stopper.stop();
+    client.hears("soon\n").await;
+    client.seen.kicked.store(true, Ordering::Relaxed);
+    client.seen.woken.notify_waiters();
+    client.hears("out with you\n").await;
     assert!(client.end().await.1.result.is_ok());
 }
 
@@ -453,6 +489,25 @@ async fn a_peer_that_goes_in_the_middle_is_an_error_and_at_the_end_is_none() {
     let (said, done) = client_.end().await;
     assert_eq!(said, b"hello\nA\nb\n", "who hangs up after its last command is still answered");
     assert!(done.result.is_ok());
+}
+
+#[tokio::test]
+async fn work_that_looks_at_its_peer_ends_with_one_that_is_gone_and_serves_one_that_only_sends_no_more() {
+    let mut half = client(Terms::default());
+    half.say("watch\n").await;
+    half.hears("hello\n").await;
+    half.say("echo what came meanwhile\n").await;
+    half.stream.shutdown().await.unwrap();
+    let (said, done) = half.end().await;
+    assert_eq!(said, b"there?\nthere?\nthere?\nthere\nwhat came meanwhile\n");
+    assert!(done.result.is_ok(), "{done:?}");
+
+    let mut gone = client(Terms::default());
+    gone.say("watch\n").await;
+    gone.hears("hello\n").await;
+    drop(gone.stream);
+    let done = gone.done.await.unwrap();
+    assert!(matches!(done.result, Err(Error::Write(_))), "{done:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -568,7 +623,10 @@ async fn the_drivers_future_is_small() {
 fn service(most: usize) -> (Service, Stopper) {
     let stopper = Stopper::new();
     let terms = Arc::new(Terms { stop: stopper.handle(), ..Terms::default() });
-    (Service { gate: Gate::new(most, most), terms, implicit_tls: false, refusal: b"not now\n" }, stopper)
+    (
+        Service { gate: Gate::new(most, most), terms, implicit_tls: false, refusal: (*b"not now\n").into() },
+        stopper,
+    )
 }
 
 fn open(_: Accepted) -> (Toy, ToyDesk) {
@@ -628,7 +686,7 @@ async fn who_comes_too_early_is_told_so_and_who_comes_later_is_served() {
         }
     };
     tokio::select! {
-        () = bound.turn_away(b"come again\n") => unreachable!(),
+        () = bound.turn_away(b"come again\n".to_vec()) => unreachable!(),
         () = early => {}
     }
     let _listening = bound.serve(service, open);

@@ -30,7 +30,6 @@ pub(super) struct Wires<S> {
     stop: Later<'static, ()>,
     /// Set once stopped: when the connection ends, done or not.
     pub(super) overdue: Option<Instant>,
-    pub(super) told_to_stop: bool,
     pub(super) terms: Arc<Terms>,
 }
 
@@ -55,7 +54,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wires<S> {
             alarm: Alarm { sleep: Box::pin(sleep_until(now)), armed: now },
             stop: Box::pin(terms.stop.clone().stopped()),
             overdue: None,
-            told_to_stop: false,
             terms,
         }
     }
@@ -174,18 +172,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wires<S> {
 
     /// Runs the desk's work, writing what waits whenever it is pending.
     pub(super) async fn pump<T>(&mut self, out: &Out, mut work: Later<'_, T>) -> Result<T, Error> {
+        poll_fn(|cx| self.poll_pump(cx, out, &mut work)).await
+    }
+
+    /// The same, looking at the peer where the desk wants to know whether it is still there. What the peer sends
+    /// meanwhile stays unread; when there is no room for more of it, the peer is there.
+    pub(super) async fn pump_looking<T>(
+        &mut self,
+        out: &Out,
+        input: &mut Input,
+        mut work: Later<'_, T>,
+    ) -> Result<T, Error> {
         poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(done));
+            let done = self.poll_pump(cx, out, &mut work)?;
+            while done.is_pending()
+                && out.looks()
+                && let Some(buf) = input.room()
+            {
+                match self.link.poll_read(cx, buf) {
+                    Poll::Ready(Ok(0)) => out.ended(),
+                    Poll::Ready(Ok(octets)) => {
+                        input.brought(octets);
+                        self.octets_read += octets as u64;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::Read(error))),
+                    Poll::Pending => break,
+                }
             }
-            // Room made here wakes the desk through the waker it left in `out`.
-            let _ = self.poll_write(cx, out)?;
-            match self.poll_limits(cx, None) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            }
+            done.map(Ok)
         })
         .await
+    }
+
+    fn poll_pump<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &Out,
+        work: &mut Later<'_, T>,
+    ) -> Poll<Result<T, Error>> {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        // Room made here wakes the desk through the waker it left in `out`.
+        let _ = self.poll_write(cx, out)?;
+        match self.poll_limits(cx, None) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Pending,
+        }
     }
 
     /// Writes all that waits.

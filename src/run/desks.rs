@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use store::Store;
+use wire::imap::response;
 use wire::imap::session::{Capabilities, Config as ImapConfig, Session as ImapSession};
+use wire::machine::Away;
+use wire::pop3::reply;
 use wire::pop3::session::{Config as Pop3Config, Session as Pop3Session};
-use wire::smtp::session::{Config as SmtpConfig, Role, Session as SmtpSession};
+use wire::smtp::session::{self as smtp, Config as SmtpConfig, Role, Session as SmtpSession};
 
 use super::Protocol;
 use crate::config::Config;
@@ -109,28 +112,15 @@ fn plain_logins(config: &Config, from: IpAddr, to: IpAddr) -> bool {
     config.tls.optional_on_loopback && from.to_canonical().is_loopback() && to.to_canonical().is_loopback()
 }
 
-/// What a client is told that may not come in, in the words of its protocol.
-pub(super) fn refusal(protocol: Protocol) -> &'static [u8] {
+/// What a client is told that is turned away, in the words of its protocol.
+pub(super) fn turned_away(protocol: Protocol, why: Away) -> Vec<u8> {
+    let mut words = Vec::new();
     match protocol {
-        Protocol::Smtp | Protocol::Submission | Protocol::Submissions => {
-            b"421 4.7.0 too many connections, try again later\r\n"
-        }
-        Protocol::Imap | Protocol::Imaps => b"* BYE [UNAVAILABLE] too many connections, try again later\r\n",
-        Protocol::Pop3 | Protocol::Pop3s => b"-ERR [SYS/TEMP] too many connections, try again later\r\n",
+        Protocol::Smtp | Protocol::Submission | Protocol::Submissions => smtp::turned_away(why, &mut words),
+        Protocol::Imap | Protocol::Imaps => response::turned_away(why, &mut words),
+        Protocol::Pop3 | Protocol::Pop3s => reply::turned_away(why, &mut words),
     }
-}
-
-/// What a client is told that comes while the store is being opened, likewise.
-pub(super) fn too_early(protocol: Protocol) -> &'static [u8] {
-    match protocol {
-        Protocol::Smtp | Protocol::Submission => {
-            b"421 4.3.2 the mail store is being opened, try again later\r\n"
-        }
-        Protocol::Imap => b"* BYE [UNAVAILABLE] the mail store is being opened, try again later\r\n",
-        Protocol::Pop3 => b"-ERR [SYS/TEMP] the mail store is being opened, try again later\r\n",
-        // Inside TLS nothing can be said before the handshake.
-        Protocol::Submissions | Protocol::Imaps | Protocol::Pop3s => b"",
-    }
+    words
 }
 
 #[cfg(test)]
@@ -149,12 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_whole_lines() {
-        for protocol in Protocol::ALL {
-            let whole =
-                |words: &[u8]| words.ends_with(b"\r\n") && words.iter().filter(|&&b| b == b'\n').count() == 1;
-            assert!(whole(refusal(protocol)));
-            assert!(protocol.implicit_tls() && too_early(protocol).is_empty() || whole(too_early(protocol)));
+    fn who_is_turned_away_hears_it_in_one_line() {
+        for (protocol, begin) in Protocol::ALL
+            .into_iter()
+            .zip(["421 4.", "421 4.", "421 4.", "* BYE [", "* BYE [", "-ERR [", "-ERR ["])
+        {
+            for why in [Away::TooMany, Away::Opening] {
+                let words = String::from_utf8(turned_away(protocol, why)).unwrap();
+                assert!(words.starts_with(begin) && words.ends_with(", try again later\r\n"), "{words}");
+                assert_eq!(words.matches('\n').count(), 1, "{words}");
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use store::{Mode, Store};
 use tokio::task::JoinSet;
+use wire::machine::Away;
 
 use super::signals::{Asked, Hangup, Signals};
 use super::{Error, limits, storage};
@@ -201,7 +202,7 @@ impl Server {
                 gate: Arc::clone(&gate),
                 terms: Arc::clone(if protocol == Protocol::Smtp { &servers } else { &clients }),
                 implicit_tls: protocol.implicit_tls(),
-                refusal: super::desks::refusal(protocol),
+                refusal: super::desks::turned_away(protocol, Away::TooMany).into(),
             };
             listening.push(kit.serve(protocol, bound, service));
             tracing::info!(%protocol, address = %listener.address, "listening");
@@ -287,7 +288,12 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
     tokio::time::sleep(MOMENT).await;
     let mut doors: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::with_capacity(bound.len());
     for (protocol, bound) in bound {
-        doors.push(Box::pin(bound.turn_away(super::desks::too_early(*protocol))));
+        // Inside TLS nothing can be said before the handshake.
+        let words = match protocol.implicit_tls() {
+            true => Vec::new(),
+            false => super::desks::turned_away(*protocol, Away::Opening),
+        };
+        doors.push(Box::pin(bound.turn_away(words)));
     }
     poll_fn(|cx| {
         for door in &mut doors {

@@ -55,5 +55,11 @@ pub const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
 pub const IMAP_KEEPALIVE: Duration = Duration::from_secs(20 * 60);
 /// A POP3 client that says nothing. RFC 1939 s.3: at least 10 minutes.
 pub const POP3_IDLE: Duration = Duration::from_secs(10 * 60);
+/// What a message, a literal or a command that has begun may take to come in any case: a line that stutters, a client
+/// that looks for its next piece. RFC 5321 s.4.5.3.2 has clients wait up to 10 minutes for a reply; it names no bound
+/// for a whole message, and without one an octet every few minutes keeps a connection for ever.
+pub const BODY_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// Beyond that time, octets a second that must have come on average: a mobile phone of 1995 (9,600 bit/s) is as fast.
+pub const BODY_RATE: u64 = 1024;
 /// From connection to login (IMAP, POP3, submission).
 pub const LOGIN_WITHIN: Duration = Duration::from_secs(60);

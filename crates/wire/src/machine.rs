@@ -10,6 +10,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::limits;
+
 /// Time since the connection began. The driver makes it; a machine only compares and adds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub Duration);
@@ -19,6 +21,31 @@ impl Tick {
     #[must_use]
     pub fn after(self, d: Duration) -> Tick {
         Tick(self.0.saturating_add(d))
+    }
+}
+
+/// How fast a body comes: something of it must come in time, and on average it must not be too slow
+/// (`limits::BODY_WITHIN`, `limits::BODY_RATE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    since: Tick,
+    octets: u64,
+}
+
+impl Pace {
+    /// A body that begins now.
+    pub(crate) fn from(now: Tick) -> Pace {
+        Pace { since: now, octets: 0 }
+    }
+
+    /// So many octets of it have come.
+    pub(crate) fn came(&mut self, octets: usize) {
+        self.octets = self.octets.saturating_add(octets as u64);
+    }
+
+    /// When it is too slow, if nothing more comes.
+    pub(crate) fn until(self) -> Tick {
+        self.since.after(limits::BODY_WITHIN + Duration::from_secs(self.octets / limits::BODY_RATE))
     }
 }
 
@@ -42,6 +69,27 @@ pub struct Peer {
     pub tls: Option<TlsFacts>,
 }
 
+/// Why a session is over before its client wished so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The server shuts down.
+    Shutdown,
+    /// The password that it logged in with counts no more.
+    PasswordChanged,
+    /// Its account is gone.
+    AccountRemoved,
+}
+
+/// Why a client is turned away before it has a session. Each protocol has its words for it: `turned_away` in
+/// `smtp::session`, `imap::response` and `pop3::reply`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// There are too many connections, together or from this client.
+    TooMany,
+    /// The store is still being opened.
+    Opening,
+}
+
 /// Why the driver calls a machine.
 #[derive(Debug)]
 pub enum Event<A> {
@@ -61,8 +109,9 @@ pub enum Event<A> {
     Elapsed,
     /// The handshake that `Want::Upgrade` asked for is done. What had been pipelined before it is gone.
     Secured(TlsFacts),
-    /// The server is shutting down: say goodbye and close when the protocol next allows it.
-    Stopping,
+    /// The session is to end: say why, and close. When the server shuts down, what is under way may end first;
+    /// when the account's sessions are over, nothing more is taken.
+    Stopping(Over),
 }
 
 /// What a machine wants after a step.
@@ -75,7 +124,8 @@ pub enum Want<Q> {
         /// Wake on the desk's watch as well (IDLE).
         watch: bool,
     },
-    /// A question for the desk. No octets are read from the socket until it is answered.
+    /// A question for the desk. No octets are shown until it is answered, and none are read from the socket unless
+    /// the desk wants to know whether the peer is still there.
     Ask(Q),
     /// These octets of the input shown belong to a body the desk is taking (a literal, SMTP data). The range
     /// lies within the input shown and its end is at most `Step::used`. Already clean: the machine may give
@@ -103,6 +153,30 @@ pub struct Step<Q> {
     pub used: usize,
     /// What is wanted next.
     pub want: Want<Q>,
+}
+
+impl<Q> Step<Q> {
+    /// Moves through `input` until something is wanted. Each move is shown what is left, and says how much of it is
+    /// used up and what it wants, if anything; a range of the input is counted from where the move began.
+    pub(crate) fn through(
+        input: &[u8],
+        mut advance: impl FnMut(&[u8]) -> (usize, Option<Want<Q>>),
+    ) -> Step<Q> {
+        let mut used = 0;
+        loop {
+            let (more, want) = advance(input.get(used..).unwrap_or_default());
+            let want = want.map(|want| match want {
+                Want::Body(BodyPart::Input(Range { start, end })) => {
+                    Want::Body(BodyPart::Input(start + used..end + used))
+                }
+                want => want,
+            });
+            used += more;
+            if let Some(want) = want {
+                return Step { used, want };
+            }
+        }
+    }
 }
 
 /// A protocol machine.

@@ -31,6 +31,7 @@ use store::{AccountId, Store};
 use wire::imap::code::Code;
 use wire::imap::command::Request;
 use wire::imap::session::{Answer, Capabilities, Ended, Question};
+use wire::machine::Over;
 use wire::sasl::Credentials;
 
 use crate::login::{self, Door, Session};
@@ -213,8 +214,8 @@ impl Desk for ImapDesk {
         }
     }
 
-    fn kicked(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::has_ended)
+    fn kicked(&self) -> Option<Over> {
+        self.session.as_ref().and_then(Session::over)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use store::{Message, ReadError, Row, Store, View};
 use wire::flag::SystemFlag;
 use wire::ids::{Runs, SeqSet};
-use wire::imap::code::Code;
+use wire::imap::code::{Code, Status};
 use wire::imap::date::DateTime;
 use wire::imap::response;
 use wire::imap::search::{SearchKey, SearchText};
@@ -20,14 +20,17 @@ use wire::imap::session::Ended;
 use super::selected::{Selected, write};
 use super::{ImapDesk, Outcome, blocking, fetch};
 use crate::clock;
-use crate::mime::text::{Finder, Where, needle, read};
-use crate::mime::{Digest, header, words};
+use crate::mime::text::{Where, Words, read};
+use crate::mime::words::{fold, header_text};
+use crate::mime::{Digest, header};
 use crate::net::Out;
 
 /// Messages looked at before others get their turn, where nothing is read.
 const PIECE: usize = 4_096;
 /// The same, in time, where something is.
 const TURN: Duration = Duration::from_millis(10);
+/// How often a client that sends no more is asked whether it is there.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A key, made ready: sets resolved, words folded, the cheap ones first.
 enum Key {
@@ -50,8 +53,8 @@ enum Key {
     Known(Known, String),
     /// Any other field.
     Field(String, String),
-    /// A word in the message.
-    Word(Where, String),
+    /// A word in the message, by its place in the list of all.
+    Word(usize),
 }
 
 /// The fields that the digest holds in folded form.
@@ -83,10 +86,12 @@ impl Key {
 struct Compiler<'a> {
     selected: &'a Selected,
     now: &'a View,
+    /// The words that BODY and TEXT look for: in each message all of them are looked for at once.
+    words: Vec<(String, Where)>,
 }
 
 impl Compiler<'_> {
-    fn key(&self, key: &SearchKey) -> Key {
+    fn key(&mut self, key: &SearchKey) -> Key {
         match key {
             SearchKey::All => Key::All,
             SearchKey::And(keys) => {
@@ -106,8 +111,8 @@ impl Compiler<'_> {
             SearchKey::Recent => Key::Recent,
             SearchKey::Keyword(keyword) => self.now.keyword_bit(keyword).map_or(Key::None, Key::Keyword),
             SearchKey::Header(name, text) => field(name.as_str(), text),
-            SearchKey::Body(text) => Key::Word(Where::Body, needle(&utf8(text))),
-            SearchKey::Text(text) => Key::Word(Where::Text, needle(&utf8(text))),
+            SearchKey::Body(text) => self.word(text, Where::Body),
+            SearchKey::Text(text) => self.word(text, Where::Text),
             SearchKey::Before(date) => Key::Day(i64::MIN, date.days()),
             SearchKey::On(date) => Key::Day(date.days(), date.days() + 1),
             SearchKey::Since(date) => Key::Day(date.days(), i64::MAX),
@@ -117,6 +122,14 @@ impl Compiler<'_> {
             SearchKey::Larger(size) => Key::Larger(*size),
             SearchKey::Smaller(size) => Key::Smaller(*size),
         }
+    }
+
+    fn word(&mut self, text: &SearchText, place: Where) -> Key {
+        let word = (fold(&utf8(text)), place);
+        Key::Word(self.words.iter().position(|w| *w == word).unwrap_or_else(|| {
+            self.words.push(word);
+            self.words.len() - 1
+        }))
     }
 
     fn uids(&self, set: &SeqSet) -> Runs {
@@ -129,7 +142,7 @@ fn utf8(text: &SearchText) -> String {
 }
 
 fn field(name: &str, text: &SearchText) -> Key {
-    let word = needle(&utf8(text));
+    let word = fold(&utf8(text));
     let known = match name.to_ascii_lowercase().as_str() {
         "from" => Some(Known::From),
         "to" => Some(Known::To),
@@ -150,11 +163,20 @@ struct Looked<'a> {
     store: &'a Store,
     row: Row,
     recent: bool,
+    words: &'a Words,
     digest: Option<Arc<[u8]>>,
     message: Option<Message>,
+    /// Its header section.
+    section: Option<Vec<u8>>,
+    /// Which of the words are in it.
+    found: Option<Vec<bool>>,
 }
 
-impl Looked<'_> {
+impl<'a> Looked<'a> {
+    fn new(store: &'a Store, row: Row, recent: bool, words: &'a Words) -> Looked<'a> {
+        Looked { store, row, recent, words, digest: None, message: None, section: None, found: None }
+    }
+
     fn digest(&mut self) -> Result<Arc<[u8]>, ReadError> {
         if let Some(digest) = &self.digest {
             return Ok(digest.clone());
@@ -168,6 +190,27 @@ impl Looked<'_> {
             Some(message) => Ok(message),
             none => Ok(none.insert(self.store.message(&self.row)?)),
         }
+    }
+
+    fn section(&mut self) -> Result<&[u8], ReadError> {
+        if self.section.is_none() {
+            let digest = self.digest()?;
+            let end = Digest::read(&digest).and_then(|d| Some(d.root()?.header.end)).unwrap_or(0);
+            self.section = Some(read(self.message()?, 0, end, wire::limits::HEADER)?);
+        }
+        Ok(self.section.as_deref().unwrap_or_default())
+    }
+
+    fn found(&mut self) -> Result<&[bool], ReadError> {
+        if self.found.is_none() {
+            let digest = self.digest()?;
+            let words = self.words;
+            self.found = Some(match Digest::read(&digest) {
+                Some(digest) => words.find(self.message()?, &digest)?,
+                None => Vec::new(),
+            });
+        }
+        Ok(self.found.as_deref().unwrap_or_default())
     }
 
     fn meets(&mut self, key: &Key) -> Result<bool, ReadError> {
@@ -217,23 +260,10 @@ impl Looked<'_> {
                 text.contains(word.as_str())
             }
             Key::Field(name, word) => {
-                let digest = self.digest()?;
-                let Some(end) = Digest::read(&digest).and_then(|d| Some(d.root()?.header.end)) else {
-                    return Ok(false);
-                };
-                let section = read(self.message()?, 0, end, wire::limits::HEADER)?;
-                let mut fields = header::fields(&section).filter(|f| f.is(name));
-                fields
-                    .any(|f| word.is_empty() || needle(&words::header_text(f.value)).contains(word.as_str()))
+                let mut fields = header::fields(self.section()?).filter(|f| f.is(name));
+                fields.any(|f| word.is_empty() || fold(&header_text(f.value)).contains(word.as_str()))
             }
-            Key::Word(place, word) => {
-                let digest = self.digest()?;
-                let finder = Finder::new([(word.clone(), *place)]);
-                match Digest::read(&digest) {
-                    Some(digest) => finder.find(self.message()?, &digest)?.first() == Some(&true),
-                    None => false,
-                }
-            }
+            Key::Word(at) => self.found()?.get(*at) == Some(&true),
         })
     }
 }
@@ -252,7 +282,9 @@ impl ImapDesk {
         }
         let selected = self.selected()?;
         let now = self.now()?;
-        let key = Compiler { selected, now: &now }.key(key);
+        let mut compiler = Compiler { selected, now: &now, words: Vec::new() };
+        let key = compiler.key(key);
+        let words = Words::new(compiler.words.iter().map(|(word, place)| (word.as_str(), *place)));
         let reads = key.cost() > 0;
         let told = selected.told();
         let same = told.highest_modseq() == now.highest_modseq();
@@ -264,7 +296,7 @@ impl ImapDesk {
                 let Some((at, row)) = rows.next() else { return false };
                 let row = if same { row } else { now.row(row.uid).unwrap_or(row) };
                 let recent = selected.is_recent(&row);
-                let mut looked = Looked { store: &self.store, row, recent, digest: None, message: None };
+                let mut looked = Looked::new(&self.store, row, recent, &words);
                 // A message that cannot be read meets nothing; the rest can still be found.
                 let meets = looked.meets(&key).unwrap_or_else(|error| {
                     tracing::error!(uid = %row.uid, %error, "a message could not be searched");
@@ -280,9 +312,17 @@ impl ImapDesk {
             }
             true
         };
+        let mut probed = None;
         while if reads { blocking(|| look(&mut found)) } else { look(&mut found) } {
             tokio::task::yield_now().await;
-            if self.session.as_ref().is_none_or(crate::login::Session::has_ended) {
+            // A client that sends no more may still wait for this. One that is gone refuses what is said to it, and
+            // the driver ends the connection and this with it.
+            let now = clock::monotonic();
+            if out.peer_ended() && probed.is_none_or(|at| now.saturating_sub(at) > PROBE) {
+                probed = Some(now);
+                out.with(|buf| response::untagged(Status::Ok, None, "Still searching", buf));
+            }
+            if self.session.as_ref().is_none_or(|s| s.over().is_some()) {
                 return Err(Ended::no(Some(Code::Unavailable), "The session has ended"));
             }
         }

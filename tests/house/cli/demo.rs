@@ -94,7 +94,9 @@ fn the_two_lines_it_prints_work_when_pasted() {
     assert_eq!(sent.code, 0, "{} {}\n{}", sent.out, sent.err, demo.log());
     let arrived = paste(read);
     assert!(
-        arrived.code == 0 && arrived.out.contains("Subject: It works"),
+        arrived.code == 0
+            && arrived.out.contains("Subject: It works")
+            && arrived.out.contains("Received: from example.org ("),
         "{} {}",
         arrived.out,
         arrived.err

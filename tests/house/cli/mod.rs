@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the built binary, its words, its exit codes, its files.
 
 mod demo;
+mod index;
 mod people;
 mod serve;
 mod words;
@@ -108,6 +109,7 @@ struct Serving {
     /// What it printed until it was ready.
     page: String,
     log: Arc<Mutex<String>>,
+    logging: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Serving {
@@ -117,7 +119,7 @@ impl Serving {
         let log = Arc::new(Mutex::new(String::new()));
         let mut err = child.stderr.take().unwrap();
         let sink = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let logging = std::thread::spawn(move || {
             let mut octets = [0; 4096];
             while let Ok(n @ 1..) = err.read(&mut octets) {
                 sink.lock().unwrap().push_str(&String::from_utf8_lossy(&octets[..n]));
@@ -126,10 +128,10 @@ impl Serving {
         // The page comes in one write; its last line is a port or a step. Logs go elsewhere.
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let octets = out.fill_buf().unwrap().to_vec();
-        let mut serving = Serving { child, page: String::from_utf8(octets).unwrap(), log };
+        let page = String::from_utf8(octets).unwrap();
+        let serving = Serving { child, page, log, logging: Some(logging) };
         if serving.page.is_empty() {
-            let _ = serving.child.wait();
-            panic!("it did not start: {}", serving.log());
+            panic!("it did not start: {}", serving.ended().1);
         }
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
         serving
@@ -145,6 +147,13 @@ impl Serving {
 
     fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself: how, and all that it had to say.
+    fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        self.logging.take().unwrap().join().unwrap();
+        (status, self.log())
     }
 
     /// SIGTERM, and how it ended.

@@ -1,5 +1,9 @@
 //! Domains, accounts and aliases: the same words and exit codes whether a server runs or not.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use super::Host;
 
 /// A command, what it ends with, and a word of its answer.
@@ -26,6 +30,53 @@ const STORY: &[Step] = &[
     (&["alias", "add", "info@b.test", "nobody@b.test"], 3, "nobody has the address"),
     (&["alias", "add", "me@b.test", "me@b.test"], 1, "cannot lead to itself"),
     (&["alias", "add", "all@b.test", "family@b.test"], 0, "all@b.test"),
+    (
+        &["account", "address", "add", "anna@b.test", "A.Smith@B.test"],
+        0,
+        "a.smith@b.test is an address of anna@b.test",
+    ),
+    (
+        &["account", "address", "add", "a.smith@b.test", "third@b.test", "--json"],
+        0,
+        "\"login\":\"anna@b.test\"",
+    ),
+    (&["account", "address", "add", "ben@b.test", "a.smith@b.test"], 4, "an address of anna@b.test"),
+    (&["account", "address", "add", "ben@b.test", "family@b.test"], 4, "an alias for"),
+    (&["account", "address", "add", "ben@b.test", "anna@b.test"], 4, "taken already"),
+    (&["account", "address", "add", "ben@b.test", "x@elsewhere.test"], 3, "elsewhere.test is not a domain"),
+    (&["account", "address", "add", "nobody@b.test", "x@b.test"], 3, "no account nobody@b.test"),
+    (&["account", "add", "third@b.test", "--password-stdin"], 4, "an address of anna@b.test"),
+    (&["account", "list"], 0, "a.smith@b.test, third@b.test"),
+    (
+        &["account", "list", "--json"],
+        0,
+        "\"addresses\":[\"anna@b.test\",\"a.smith@b.test\",\"third@b.test\"]",
+    ),
+    (&["alias", "remove", "third@b.test", "--yes"], 3, "account address remove anna@b.test third@b.test"),
+    (&["alias", "add", "third-time@b.test", "third@b.test"], 0, "goes to third@b.test"),
+    (
+        &["account", "address", "remove", "anna@b.test", "third@b.test", "--yes"],
+        1,
+        "is where third-time@b.test leads",
+    ),
+    (&["alias", "remove", "third-time@b.test", "--yes"], 0, "gone"),
+    (&["account", "address", "remove", "anna@b.test", "third@b.test"], 2, "add --yes"),
+    (
+        &["account", "address", "remove", "anna@b.test", "third@b.test", "--yes"],
+        0,
+        "no address of anna@b.test any more",
+    ),
+    (
+        &["account", "address", "remove", "anna@b.test", "third@b.test", "--yes"],
+        3,
+        "not an address of the account anna@b.test",
+    ),
+    (
+        &["account", "address", "remove", "ben@b.test", "a.smith@b.test", "--yes"],
+        3,
+        "not an address of the account ben@b.test",
+    ),
+    (&["account", "address", "remove", "a.smith@b.test", "anna@b.test", "--yes"], 1, "logs in with"),
     (&["alias", "list"], 0, "family@b.test"),
     (&["alias", "list", "--json"], 0, "\"to\":[\"anna@b.test\",\"ben@b.test\"]"),
     (&["account", "password", "family@b.test", "--password-stdin"], 3, "is an alias for"),
@@ -36,7 +87,11 @@ const STORY: &[Step] = &[
     (&["account", "remove", "anna@b.test"], 2, "add --yes"),
     (&["domain", "list"], 0, "b.test"),
     (&["domain", "list", "--json"], 0, "{\"name\":\"b.test\",\"accounts\":2,\"aliases\":1}"),
-    (&["domain", "remove", "b.test", "--yes"], 1, "b.test still has anna@b.test, ben@b.test, family@b.test"),
+    (
+        &["domain", "remove", "b.test", "--yes"],
+        1,
+        "b.test still has a.smith@b.test, anna@b.test, ben@b.test, family@b.test",
+    ),
     (&["alias", "remove", "family@b.test", "--yes"], 0, "gone"),
     (&["account", "remove", "anna@b.test", "--yes"], 0, "gone, with 0 messages"),
     (&["account", "remove", "anna@b.test", "--yes"], 3, "no account"),
@@ -85,6 +140,78 @@ fn what_was_done_without_a_server_is_there_when_it_runs() {
     assert_eq!(accounts[0]["login"], "anna@b.test");
     assert!(server.stop().success());
     assert_eq!(host.run(&["account", "list", "--json"]).json(), accounts);
+}
+
+/// Connects to a service of a running server, says each line, and returns once the last has an answer of its own
+/// that holds `word`.
+fn session(server: &super::Serving, service: &str, lines: &[&str], word: &str) -> TcpStream {
+    let mut words = server.page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let at = words.find(|w| w.first() == Some(&service)).unwrap_or_else(|| panic!("{}", server.page));
+    let mut stream = TcpStream::connect(at.last().unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut said = String::new();
+    let mut octets = [0; 4096];
+    for line in lines {
+        stream.write_all(line.as_bytes()).unwrap();
+    }
+    while !said.contains(word) {
+        let n = stream.read(&mut octets).unwrap();
+        assert!(n > 0, "closed without {word:?}: {said}");
+        said.push_str(&String::from_utf8_lossy(&octets[..n]));
+    }
+    stream
+}
+
+/// What a session hears until it is closed.
+fn rest(mut stream: TcpStream) -> String {
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said
+}
+
+#[test]
+fn sessions_hear_why_they_end_and_a_message_under_way_is_not_waited_for() {
+    let host = Host::new();
+    let text = std::fs::read_to_string(host.config()).unwrap();
+    host.configure(&format!("{text}[tls]\noptional_on_loopback = true\n"));
+    let server = host.serve();
+    host.run(&["domain", "add", "b.test"]);
+    let login = |password: &str, plain: &str| {
+        let data = format!(
+            "EHLO x\r\nAUTH PLAIN {plain}\r\nMAIL FROM:<anna@b.test>\r\nRCPT TO:<anna@b.test>\r\nDATA\r\n"
+        );
+        let smtp = session(&server, "submission", &[&data], "\r\n354 ");
+        (&smtp).write_all(b"From: anna@b.test\r\n\r\nhal").unwrap();
+        let login = format!("a LOGIN anna@b.test \"{password}\"\r\n");
+        let idle = session(&server, "imap", &[&login, "b IDLE\r\n"], "+ idling");
+        let append = session(&server, "imap", &[&login, "b APPEND INBOX {9}\r\n"], "+ Go ahead");
+        (&append).write_all(b"half").unwrap();
+        let pop3 = format!("USER anna@b.test\r\nPASS {password}\r\n");
+        let pop3 = session(&server, "pop3", &[&pop3], " messages (");
+        [smtp, idle, append, pop3]
+    };
+    let hears = |sessions: [TcpStream; 4], smtp: &str, imap: &str, pop3: &str| {
+        let [a, b, c, d] = sessions.map(rest);
+        assert_eq!((a.as_str(), b.as_str(), c.as_str(), d.as_str()), (smtp, imap, imap, pop3));
+    };
+    host.run_with(&["account", "add", "anna@b.test", "--password-stdin"], "the first words\n");
+    let sessions = login("the first words", "AGFubmFAYi50ZXN0AHRoZSBmaXJzdCB3b3Jkcw==");
+    host.run_with(&["account", "password", "anna@b.test", "--password-stdin"], "the second words\n");
+    hears(
+        sessions,
+        "421 4.7.0 your password was changed, log in with the new one\r\n",
+        "* BYE Your password was changed, log in with the new one\r\n",
+        "-ERR [AUTH] your password was changed, log in with the new one\r\n",
+    );
+    let sessions = login("the second words", "AGFubmFAYi50ZXN0AHRoZSBzZWNvbmQgd29yZHM=");
+    assert_eq!(host.run(&["account", "remove", "anna@b.test", "--yes"]).code, 0);
+    hears(
+        sessions,
+        "421 4.7.0 your account was removed\r\n",
+        "* BYE Your account was removed\r\n",
+        "-ERR [AUTH] your account was removed\r\n",
+    );
+    assert!(server.stop().success());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::structure::{BodyStructure, Envelope};
 use super::utf7;
 use crate::flag::SystemFlags;
 use crate::ids::{Runs, SeqNum, Uid, UidValidity};
+use crate::machine::Away;
 
 pub use super::code::{Code, Status};
 
@@ -135,6 +136,15 @@ pub(super) fn flag_list<'k>(
 pub fn untagged(status: Status, code: Option<&Code>, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"* ");
     condition(status, code, text, out);
+}
+
+/// What a client hears in place of a greeting that is turned away.
+pub fn turned_away(why: Away, out: &mut Vec<u8>) {
+    let text = match why {
+        Away::TooMany => "Too many connections, try again later",
+        Away::Opening => "The mail store is being opened, try again later",
+    };
+    untagged(Status::Bye, Some(&Code::Unavailable), text, out);
 }
 
 /// `tag OK [code] text`: the machine's to write.

@@ -304,12 +304,19 @@ pub(super) fn name(octets: &[u8]) -> Parsed<MailboxName> {
     })
 }
 
-fn pattern(octets: &[u8]) -> Parsed<String> {
-    if octets.len() > limits::MAILBOX_NAME {
+/// A pattern that a mailbox's name can match.
+pub(super) fn short_enough(pattern: String) -> Parsed<String> {
+    if pattern.len() > limits::MAILBOX_NAME {
         return Err(Refusal::No(Code::Limit, "The mailbox name is too long"));
     }
+    Ok(pattern)
+}
+
+/// A reference or a pattern. Its length is bounded by the command's; in modified UTF-7 it may well be longer than the
+/// name that it means.
+fn pattern(octets: &[u8]) -> Parsed<String> {
     match utf7::decode(octets) {
-        Some(text) => Ok(text),
+        Some(text) => short_enough(text),
         None => Err(Refusal::No(Code::Cannot, "Mailbox names are written in modified UTF-7")),
     }
 }

@@ -5,6 +5,8 @@
 
 use std::num::NonZeroU32;
 
+use crate::machine::{Away, Over};
+
 /// Appends `+OK words`.
 pub(super) fn ok(words: &str, out: &mut Vec<u8>) {
     line("+OK", None, words, out);
@@ -13,6 +15,25 @@ pub(super) fn ok(words: &str, out: &mut Vec<u8>) {
 /// Appends `-ERR [code] words`. Response codes are RFC 2449 s.8, RFC 3206 s.4 and s.5.
 pub(super) fn err(code: Option<&str>, words: &str, out: &mut Vec<u8>) {
     line("-ERR", code, words, out);
+}
+
+/// Writes what a client hears in place of a greeting that is turned away.
+pub fn turned_away(why: Away, out: &mut Vec<u8>) {
+    let words = match why {
+        Away::TooMany => "too many connections, try again later",
+        Away::Opening => "the mail store is being opened, try again later",
+    };
+    err(Some("SYS/TEMP"), words, out);
+}
+
+/// Appends why the session is over. `AUTH` (RFC 3206 s.5): it is the credentials that are the matter.
+pub(super) fn over(why: Over, out: &mut Vec<u8>) {
+    let (code, words) = match why {
+        Over::Shutdown => ("SYS/TEMP", "the server is shutting down, try again soon"),
+        Over::PasswordChanged => ("AUTH", "your password was changed, log in with the new one"),
+        Over::AccountRemoved => ("AUTH", "your account was removed"),
+    };
+    err(Some(code), words, out);
 }
 
 fn line(status: &str, code: Option<&str>, words: &str, out: &mut Vec<u8>) {

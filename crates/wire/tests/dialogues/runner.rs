@@ -16,7 +16,8 @@
 //! !: upgrade   the machine wants TLS. The rest of what the client has sent is dropped, the handshake is done
 //! !: close     the machine wants the connection closed. Nothing may follow
 //! @: 30s       the clock moves on (s, m), and the machine hears of it if that is due
-//! ~: ended     the client sends no more  ~: stopping  the server shuts down  ~: changed  the watch fired
+//! ~: ended     the client sends no more  ~: changed  the watch fired
+//! ~: stopping  the server shuts down  ~: password  the password was changed  ~: removed  the account was removed
 //! ```
 //!
 //! In `C`, `S`, `D`, `B` these are escapes: `\r \n \t \0 \\ \xHH`, and `\{N*text}` for N times the text.
@@ -28,7 +29,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use wire::machine::{BodyPart, Event, Machine, Tick, TlsFacts, Want};
+use wire::machine::{BodyPart, Event, Machine, Over, Tick, TlsFacts, Want};
 
 /// How one protocol's machine is made, and how its questions and answers are written in dialogues.
 pub trait Subject {
@@ -121,7 +122,7 @@ struct Turn {
 enum Other {
     Clock(Duration),
     Ended,
-    Stopping,
+    Stopping(Over),
     Changed,
 }
 
@@ -156,7 +157,9 @@ impl Script {
                     let other = match (mark, rest) {
                         ("@:", _) => Other::Clock(duration(rest).ok_or_else(|| wrong("not a time"))?),
                         (_, "ended") => Other::Ended,
-                        (_, "stopping") => Other::Stopping,
+                        (_, "stopping") => Other::Stopping(Over::Shutdown),
+                        (_, "password") => Other::Stopping(Over::PasswordChanged),
+                        (_, "removed") => Other::Stopping(Over::AccountRemoved),
                         (_, "changed") => Other::Changed,
                         _ => return Err(wrong("no such event")),
                     };
@@ -344,7 +347,7 @@ impl<S: Subject> Replay<'_, S> {
     fn other(&mut self, other: Other, answers: &mut Answers<'_>) -> Result<(), String> {
         match other {
             Other::Ended => self.drive(Event::Ended, answers),
-            Other::Stopping => self.drive(Event::Stopping, answers),
+            Other::Stopping(over) => self.drive(Event::Stopping(over), answers),
             Other::Changed => self.drive(Event::Changed, answers),
             Other::Clock(by) => {
                 let target = self.now.after(by);

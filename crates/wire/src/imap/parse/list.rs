@@ -4,7 +4,7 @@ use crate::imap::code::Code;
 use crate::imap::command::{Command, Request};
 use crate::imap::list::{List, StatusItem};
 use crate::imap::name::with_inbox;
-use crate::imap::syntax::{Cursor, Parsed, Refusal, bad, is_atom_char};
+use crate::imap::syntax::{Cursor, Parsed, Refusal, bad, is_atom_char, short_enough};
 
 /// Patterns of one LIST: each is held against each mailbox.
 const PATTERNS: usize = 100;
@@ -48,7 +48,7 @@ pub(in crate::imap) fn list(c: &mut Cursor<'_>) -> Parsed<Command> {
     list.give.special_use |= list.select.special_use;
     if !list.asks_delimiter() {
         for pattern in &mut list.patterns {
-            *pattern = with_inbox(&format!("{}{pattern}", list.reference));
+            *pattern = short_enough(with_inbox(&format!("{}{pattern}", list.reference)))?;
         }
         list.reference.clear();
     }
@@ -90,7 +90,7 @@ pub(in crate::imap) fn lsub(c: &mut Cursor<'_>) -> Parsed<Command> {
     c.sp()?;
     let pattern = c.pattern()?;
     c.end()?;
-    Ok(Command::Run(Request::Lsub { pattern: with_inbox(&(reference + &pattern)) }))
+    Ok(Command::Run(Request::Lsub { pattern: short_enough(with_inbox(&(reference + &pattern)))? }))
 }
 
 /// RFC 3501 s.6.3.10.

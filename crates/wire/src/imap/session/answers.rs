@@ -7,7 +7,7 @@ use crate::imap::code::{Code, Status};
 use crate::imap::command::Tag;
 use crate::imap::frame::Frame;
 use crate::imap::response;
-use crate::machine::Tick;
+use crate::machine::{Pace, Tick};
 
 impl Session {
     /// Takes an answer to the question that was out.
@@ -28,8 +28,11 @@ impl Session {
                 self.without = self.config.without.union(without);
                 self.bad = 0;
                 let code = Some(Code::Capability(self.capabilities()));
-                let verdict = Verdict { tag: Some(tag), status: Status::Ok, code, text: "Logged in".into() };
-                self.finish(&verdict, out)
+                let text = "Logged in".into();
+                self.finish(
+                    &Verdict { tag: Some(tag), status: Status::Ok, code, text, deselects: false },
+                    out,
+                )
             }
             (Asked::Login, Answer::Denied) => {
                 self.denied += 1;
@@ -41,6 +44,7 @@ impl Session {
                     out.extend_from_slice(b"+ Go ahead\r\n");
                 }
                 self.doing = Doing::Message { tag, left: octets };
+                self.pace = Some(Pace::from(now));
                 None
             }
             (Asked::AppendBegin { octets, sync }, Answer::Ended(ended)) => {
@@ -65,6 +69,10 @@ impl Session {
                 None
             }
             (Asked::IdleEnd(Some(verdict)), _) => self.finish(&verdict, out),
+            (Asked::Deselect(verdict), _) => {
+                self.state = State::Authenticated;
+                self.finish(&verdict, out)
+            }
             (Asked::IdleEnd(None), Answer::Done) => self.done(tag, Status::Ok, "IDLE is over", out),
             (Asked::Logout, _) => {
                 response::untagged(Status::Bye, None, "Goodbye", out);
@@ -90,6 +98,7 @@ impl Session {
             Some(NewState::Authenticated) => self.state = State::Authenticated,
             None => {}
         }
-        Verdict { tag: Some(tag), status: ended.status, code: ended.code, text: ended.text }
+        let Ended { status, code, text, .. } = ended;
+        Verdict { tag: Some(tag), status, code, text, deselects: false }
     }
 }

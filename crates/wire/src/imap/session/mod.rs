@@ -19,11 +19,11 @@ pub use ask::{Answer, Ended, NewState, Question};
 pub use rows::{Capabilities, Capability, Config};
 
 use super::code::{Code, Status};
-use super::command::Tag;
+use super::command::{Request, Tag};
 use super::frame::{Discard, Frame};
 use super::response;
 use crate::limits;
-use crate::machine::{Event, Machine, Peer, Step, Tick, Want};
+use crate::machine::{Event, Machine, Over, Pace, Peer, Step, Tick, Want};
 use crate::sasl::Exchange;
 
 /// An IMAP session.
@@ -36,6 +36,8 @@ pub struct Session {
     doing: Doing,
     /// When the client was last heard, or last served: autologout counts from here.
     heard: Tick,
+    /// Of what has begun to come and is not whole: a command, a literal, a message.
+    pace: Option<Pace>,
     /// Capabilities switched off: for everybody, after login for the account too.
     without: Capabilities,
     /// Bad commands in a row; before login, in all.
@@ -79,6 +81,13 @@ enum Doing {
     Closed,
 }
 
+impl Doing {
+    /// Whether what comes is a message or a literal, be it thrown away.
+    fn is_body(&self) -> bool {
+        matches!(self, Doing::Message { .. } | Doing::MessageEnd { .. } | Doing::Discard(..))
+    }
+}
+
 /// Which question is out.
 #[derive(Debug)]
 enum Asked {
@@ -97,16 +106,20 @@ enum Asked {
     },
     /// With a verdict: something other than DONE ended it.
     IdleEnd(Option<Verdict>),
+    /// The mailbox is left; then, the verdict on the SELECT that failed before the desk knew of it.
+    Deselect(Verdict),
     Logout,
 }
 
 /// How a command ended, to be told in a tagged line, or an untagged one where there was no tag.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Verdict {
     tag: Option<Tag>,
     status: Status,
     code: Option<Code>,
     text: Cow<'static, str>,
+    /// The mailbox selected before is to be left first.
+    deselects: bool,
 }
 
 /// What a handler leaves the step with: go on with what is left of the input, or stop here.
@@ -123,6 +136,7 @@ impl Session {
             state: State::NotAuthenticated,
             doing: Doing::Command(Frame::default()),
             heard: Tick::default(),
+            pace: None,
             bad: 0,
             denied: 0,
             ended: false,
@@ -140,10 +154,13 @@ impl Session {
         if self.state == State::NotAuthenticated {
             return Tick(limits::LOGIN_WITHIN);
         }
-        let autologout = self.heard.after(limits::IMAP_IDLE);
+        let mut until = self.heard.after(limits::IMAP_IDLE);
+        if let Some(pace) = self.pace {
+            until = until.min(pace.until());
+        }
         match &self.doing {
-            Doing::Idle { told, .. } => told.after(limits::IMAP_KEEPALIVE).min(autologout),
-            _ => autologout,
+            Doing::Idle { told, .. } => told.after(limits::IMAP_KEEPALIVE).min(until),
+            _ => until,
         }
     }
 
@@ -160,12 +177,17 @@ impl Session {
 
     /// Tells how a command ended, and goes on to the next.
     fn finish(&mut self, verdict: &Verdict, out: &mut Vec<u8>) -> Flow {
-        let Verdict { tag, status, code, text } = verdict;
+        let Verdict { tag, status, code, text, deselects } = verdict;
+        if let (true, State::Selected, Some(tag)) = (deselects, self.state, tag) {
+            let question = Question::Run { request: Request::Unselect, expunge: true };
+            return self.ask(tag.clone(), Asked::Deselect(verdict.clone()), question);
+        }
         match tag {
             Some(tag) => response::tagged(tag.as_str(), *status, code.as_ref(), text, out),
             None => response::untagged(*status, code.as_ref(), text, out),
         }
         self.doing = Doing::Command(Frame::default());
+        self.pace = None;
         match status {
             Status::Bad => self.bad += 1,
             // Before login, no good command makes up for bad ones: it costs nothing.
@@ -183,11 +205,12 @@ impl Session {
 
     /// [`Session::finish`] in one line.
     fn done(&mut self, tag: Tag, status: Status, text: &'static str, out: &mut Vec<u8>) -> Flow {
-        self.finish(&Verdict { tag: Some(tag), status, code: None, text: text.into() }, out)
+        self.finish(&Verdict { tag: Some(tag), status, code: None, text: text.into(), deselects: false }, out)
     }
 
     fn ask(&mut self, tag: Tag, asked: Asked, question: Question) -> Flow {
         self.doing = Doing::Asked { tag, asked };
+        self.pace = None;
         Some(Want::Ask(question))
     }
 
@@ -200,6 +223,9 @@ impl Session {
         }
         if self.heard.after(limits::IMAP_IDLE) <= now {
             return self.bye(None, "Nothing was heard for too long", out);
+        }
+        if self.pace.is_some_and(|pace| pace.until() <= now) {
+            return self.bye(None, "What you send comes too slowly", out);
         }
         if let Doing::Idle { told, .. } = &mut self.doing {
             *told = now;
@@ -220,15 +246,15 @@ impl Session {
         }
     }
 
-    fn stop(&mut self, out: &mut Vec<u8>) -> Flow {
+    fn stop(&mut self, over: Over, out: &mut Vec<u8>) -> Flow {
         match self.doing {
-            // A message that is under way is let come, and stored.
-            Doing::Message { .. } | Doing::MessageEnd { .. } => {
+            // A message that is under way is let come, and stored; but not for an account whose sessions are over.
+            Doing::Message { .. } | Doing::MessageEnd { .. } if over == Over::Shutdown => {
                 self.stopping = true;
                 None
             }
             Doing::Closed => self.close(),
-            _ => self.bye(None, "The server is shutting down", out),
+            _ => self.bye(None, over_text(over), out),
         }
     }
 
@@ -238,13 +264,18 @@ impl Session {
     }
 
     /// Takes what is left of the input until something is wanted. `at` is how much of it is used up.
-    fn receive(&mut self, input: &[u8], at: &mut usize, out: &mut Vec<u8>) -> Want<Question> {
+    fn receive(&mut self, input: &[u8], at: &mut usize, now: Tick, out: &mut Vec<u8>) -> Want<Question> {
         loop {
             if self.stopping && matches!(self.doing, Doing::Command(_)) {
-                self.bye(None, "The server is shutting down", out);
+                self.bye(None, over_text(Over::Shutdown), out);
             }
             let rest = input.get(*at..).unwrap_or_default();
-            match self.take(rest, at, out) {
+            let before = *at;
+            let taking = self.take(rest, at, out);
+            if let (Some(pace), true) = (&mut self.pace, self.doing.is_body()) {
+                pace.came(at.saturating_sub(before));
+            }
+            match taking {
                 Taking::Again => {}
                 Taking::Want(want) => return want,
                 Taking::Starved if self.ended => {
@@ -252,11 +283,28 @@ impl Session {
                     return Want::Close;
                 }
                 Taking::Starved => {
+                    self.pace = match self.pace {
+                        _ if *at == input.len() && !self.doing.is_body() => None,
+                        pace => pace.or(Some(Pace::from(now))),
+                    };
+                    // An octet now and then shall not keep the place.
+                    if let Some(bye) = self.elapsed(now, out) {
+                        return bye;
+                    }
                     let watch = matches!(self.doing, Doing::Idle { .. });
                     return Want::Input { until: self.until(), watch };
                 }
             }
         }
+    }
+}
+
+/// Why the session is over, in the words of its BYE.
+fn over_text(why: Over) -> &'static str {
+    match why {
+        Over::Shutdown => "The server is shutting down",
+        Over::PasswordChanged => "Your password was changed, log in with the new one",
+        Over::AccountRemoved => "Your account was removed",
     }
 }
 
@@ -309,12 +357,12 @@ impl Machine for Session {
                 self.doing = Doing::Command(Frame::default());
                 None
             }
-            Event::Stopping => self.stop(out),
+            Event::Stopping(over) => self.stop(over, out),
         };
         let mut used = 0;
         let want = match flow {
             Some(want) => want,
-            None => self.receive(input, &mut used, out),
+            None => self.receive(input, &mut used, now, out),
         };
         Step { used, want }
     }

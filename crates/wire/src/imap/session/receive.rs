@@ -16,11 +16,11 @@ const NO_TAG: &str = "A command begins with a tag and a space";
 
 impl Verdict {
     pub(super) fn bad(tag: Option<Tag>, text: &'static str) -> Verdict {
-        Verdict { tag, status: Status::Bad, code: None, text: text.into() }
+        Verdict { tag, status: Status::Bad, code: None, text: text.into(), deselects: false }
     }
 
     pub(super) fn no(tag: Tag, code: Code, text: &'static str) -> Verdict {
-        Verdict { tag: Some(tag), status: Status::No, code: Some(code), text: text.into() }
+        Verdict { tag: Some(tag), status: Status::No, code: Some(code), text: text.into(), deselects: false }
     }
 
     pub(super) fn refused(tag: Tag, refusal: Refusal) -> Verdict {
@@ -28,6 +28,12 @@ impl Verdict {
             Refusal::Bad(why) => Verdict::bad(Some(tag), why),
             Refusal::No(code, why) => Verdict::no(tag, code, why),
         }
+    }
+
+    /// A command of this row has failed: what was refused as BAD was no such command at all.
+    fn failing(mut self, row: &Row) -> Verdict {
+        self.deselects = row.deselects && self.status == Status::No;
+        self
     }
 }
 
@@ -135,7 +141,7 @@ impl Session {
         }
         let Doing::Command(frame) = &mut self.doing else { return None };
         if !frame.accept(end, a.octets) {
-            let verdict = Verdict::no(tag, Code::TooBig, "The literal is too long");
+            let verdict = Verdict::no(tag, Code::TooBig, "The literal is too long").failing(row);
             return self.refuse(verdict, end, a, at, out);
         }
         if a.sync {
@@ -207,7 +213,7 @@ impl Session {
         };
         match (row.parse)(&mut cursor) {
             Ok(command) => self.obey(tag, row, command, out),
-            Err(refusal) => self.finish(&Verdict::refused(tag, refusal), out),
+            Err(refusal) => self.finish(&Verdict::refused(tag, refusal).failing(row), out),
         }
     }
 

@@ -164,12 +164,15 @@ pub(super) struct Row {
     /// Whether EXPUNGE may be told while it runs: not with FETCH, STORE and SEARCH by sequence number
     /// (RFC 3501 s.7.4.1).
     pub(super) expunge: bool,
+    /// Whether the mailbox selected before is left although it fails (RFC 3501 s.6.3.1).
+    pub(super) deselects: bool,
     /// What says that it is there; `None` for RFC 3501 itself.
     pub(super) capability: Option<Capability>,
 }
 
 const fn row(name: &'static str, at: Where, parse: fn(&mut Cursor<'_>) -> Parsed<Command>) -> Row {
-    Row { name, at, parse, literals: Literals::Collected, expunge: true, capability: None }
+    let literals = Literals::Collected;
+    Row { name, at, parse, literals, expunge: true, deselects: false, capability: None }
 }
 
 impl Row {
@@ -179,6 +182,10 @@ impl Row {
     }
     const fn without_expunge(mut self) -> Row {
         self.expunge = false;
+        self
+    }
+    const fn deselecting(mut self) -> Row {
+        self.deselects = true;
         self
     }
     const fn streamed(mut self) -> Row {
@@ -199,8 +206,8 @@ static ROWS: [Row; 36] = {
         row("AUTHENTICATE", NotAuthenticated, parse::authenticate),
         row("LOGIN", NotAuthenticated, parse::login),
         row("ENABLE", Authenticated, parse::enable).of(Capability::Enable),
-        row("SELECT", Authenticated, parse::select),
-        row("EXAMINE", Authenticated, parse::examine),
+        row("SELECT", Authenticated, parse::select).deselecting(),
+        row("EXAMINE", Authenticated, parse::examine).deselecting(),
         row("CREATE", Authenticated, parse::create),
         row("DELETE", Authenticated, parse::delete),
         row("RENAME", Authenticated, parse::rename),

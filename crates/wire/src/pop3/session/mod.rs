@@ -16,7 +16,7 @@ use super::command::{Command, CommandError, Row, When};
 use super::reply;
 use crate::limits;
 use crate::line::{BareLf, Framed, Framer};
-use crate::machine::{Event, Machine, Peer, Step, Tick, TlsFacts, Want};
+use crate::machine::{Event, Machine, Over, Peer, Step, Tick, TlsFacts, Want};
 use crate::sasl::{Credentials, Exchange, Mechanism, Progress};
 use crate::secret::Secret;
 
@@ -30,7 +30,8 @@ pub struct Session {
     phase: Phase,
     bad_commands: u32,
     failed_logins: u32,
-    stopping: bool,
+    /// Why it is to end now.
+    over: Option<Over>,
     /// When the wait began that is going on.
     since: Tick,
 }
@@ -93,22 +94,15 @@ impl Machine for Session {
                 self.since = now;
                 None
             }
-            Event::Stopping => {
-                self.stopping = true;
+            Event::Stopping(over) => {
+                self.over = Some(over);
                 None
             }
             Event::Input | Event::BodyTaken | Event::Changed | Event::Elapsed => None,
         };
-        if let Some(want) = want {
-            return Step { used: 0, want };
-        }
-        let mut used = 0;
-        loop {
-            let (more, want) = self.advance(&input[used..], now, out);
-            used += more;
-            if let Some(want) = want {
-                return Step { used, want };
-            }
+        match want {
+            Some(want) => Step { used: 0, want },
+            None => Step::through(input, |rest| self.advance(rest, now, out)),
         }
     }
 }
@@ -125,7 +119,7 @@ impl Session {
             phase: Phase::Commands,
             bad_commands: 0,
             failed_logins: 0,
-            stopping: false,
+            over: None,
             since: Tick::default(),
         }
     }
@@ -138,12 +132,14 @@ impl Session {
                 self.phase = Phase::Asked(asked);
                 return (0, Some(self.wait()));
             }
-            _ if self.stopping => {
-                reply::err(Some("SYS/TEMP"), "the server is shutting down, try again soon", out);
-                return (0, Some(Want::Close));
-            }
-            Phase::Commands => None,
-            Phase::Sasl(exchange) => Some(exchange),
+            phase => match (self.over, phase) {
+                (Some(over), _) => {
+                    reply::over(over, out);
+                    return (0, Some(Want::Close));
+                }
+                (None, Phase::Sasl(exchange)) => Some(exchange),
+                (None, _) => None,
+            },
         };
         match self.framer.next(input) {
             Framed::More { used } => {

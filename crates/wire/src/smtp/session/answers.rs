@@ -42,12 +42,12 @@ impl Session {
                 self.body_refused(&asked, own.unwrap_or_else(words::refused), out)
             }
             Asked::Data => {
-                self.phase = Phase::Data(Body::dotted(self.config.role, self.config.max_message));
+                self.expect(Phase::Data(Body::dotted(self.config.role, self.config.max_message)));
                 self.say(words::send_message(), out)
             }
             Asked::Chunk(chunk) => {
                 let body = Body::chunked(self.config.role, self.config.max_message);
-                self.phase = Phase::Chunk { body, chunk, left: chunk.size };
+                self.expect(Phase::Chunk { body, chunk, left: chunk.size });
                 None
             }
             Asked::End => {
@@ -67,7 +67,7 @@ impl Session {
     fn body_refused(&mut self, asked: &Asked, reply: Reply, out: &mut Vec<u8>) -> Wants {
         match asked {
             Asked::Chunk(chunk) if reply.code() != Code::UNAVAILABLE => {
-                self.phase = Phase::Refused { left: chunk.size, reply };
+                self.expect(Phase::Refused { left: chunk.size, reply });
                 None
             }
             _ => self.say(reply, out),

@@ -15,12 +15,11 @@ mod obey;
 mod words;
 
 pub use ask::{Aborted, Answer, BodyKind, Config, Hello, Mail, Question, Role};
-
-use std::ops::Range;
+pub use words::{over, turned_away};
 
 use crate::limits;
 use crate::line::{BareLf, Framed, Framer};
-use crate::machine::{BodyPart, Event, Machine, Peer, Step, Tick, TlsFacts, Want};
+use crate::machine::{Event, Machine, Over, Pace, Peer, Step, Tick, TlsFacts, Want};
 use crate::sasl::Exchange;
 use crate::smtp::ext::Facts;
 use crate::smtp::reply::{Code, Reply};
@@ -41,6 +40,8 @@ pub struct Session {
     stopping: bool,
     /// When the wait began that is going on.
     since: Tick,
+    /// Of the body, or the chunk of one, that comes; or came last.
+    pace: Pace,
 }
 
 /// A mail transaction (RFC 5321 s.3.3), as far as commands tell.
@@ -109,7 +110,7 @@ impl Machine for Session {
                 self.answered(answer, out)
             }
             Event::Ended => Some(Want::Close),
-            Event::Elapsed if self.until() <= now => self.say(words::idle(), out),
+            Event::Elapsed if self.until() <= now => self.waited(now, out),
             Event::Input | Event::BodyTaken if self.in_body() => {
                 self.since = now;
                 None
@@ -118,33 +119,18 @@ impl Machine for Session {
                 self.secured(facts, now);
                 None
             }
-            Event::Stopping => {
+            Event::Stopping(Over::Shutdown) => {
                 self.stopping = true;
                 None
             }
+            // In the midst of a message too: it would not be taken.
+            Event::Stopping(over) => self.say(words::over(over), out),
             Event::Input | Event::BodyTaken | Event::Changed | Event::Elapsed => None,
         };
-        if let Some(want) = want {
-            return Step { used: 0, want };
+        match want {
+            Some(want) => Step { used: 0, want },
+            None => Step::through(input, |rest| self.advance(rest, now, out)),
         }
-        let mut used = 0;
-        loop {
-            let (more, want) = self.advance(&input[used..], now, out);
-            if let Some(want) = want {
-                return Step { used: used + more, want: shifted(want, used) };
-            }
-            used += more;
-        }
-    }
-}
-
-/// Ranges are counted from the front of the input shown.
-fn shifted(want: Want<Question>, by: usize) -> Want<Question> {
-    match want {
-        Want::Body(BodyPart::Input(Range { start, end })) => {
-            Want::Body(BodyPart::Input(start + by..end + by))
-        }
-        want => want,
     }
 }
 
@@ -168,6 +154,7 @@ impl Session {
             failed_logins: 0,
             stopping: false,
             since: Tick::default(),
+            pace: Pace::from(Tick::default()),
         }
     }
 
@@ -181,19 +168,45 @@ impl Session {
             }
             phase @ (Phase::Commands | Phase::Sasl(_)) if self.stopping => {
                 self.phase = phase;
-                (0, self.say(words::stopping(), out))
+                (0, self.say(words::over(Over::Shutdown), out))
             }
             Phase::Commands => self.line(None, input, now, out),
             Phase::Sasl(exchange) => self.line(Some(exchange), input, now, out),
+            Phase::Refused { left: 0, reply } => (0, self.say(reply, out)),
+            phase => {
+                let (used, want) = self.body(phase, input, out);
+                self.pace.came(used);
+                match want {
+                    // An octet now and then shall not keep the place.
+                    Some(Want::Input { .. }) if self.until() <= now => (used, self.waited(now, out)),
+                    Some(Want::Input { .. }) => (used, Some(self.wait())),
+                    want => (used, want),
+                }
+            }
+        }
+    }
+
+    fn body(&mut self, phase: Phase, input: &[u8], out: &mut Vec<u8>) -> (usize, Wants) {
+        match phase {
             Phase::Data(body) => self.data(body, input),
             Phase::Chunk { body, chunk, left } => self.chunk(body, chunk, left, input, out),
-            Phase::Refused { left: 0, reply } => (0, self.say(reply, out)),
             Phase::Refused { left, reply } => {
                 let n = within(left, input);
                 self.phase = Phase::Refused { left: left - n as u64, reply };
                 (n, (n == 0).then(|| self.wait()))
             }
+            // Not reached: nothing else is a body. To wait is harmless.
+            phase => {
+                self.phase = phase;
+                (0, Some(self.wait()))
+            }
         }
+    }
+
+    /// A body, or a chunk of one, is to come. The wait for it began just now.
+    fn expect(&mut self, body: Phase) {
+        self.pace = Pace::from(self.since);
+        self.phase = body;
     }
 
     /// A command line, or a line of an exchange.
@@ -318,14 +331,22 @@ impl Session {
         self.say(reply, out)
     }
 
+    /// What was waited for has not come in time.
+    fn waited(&mut self, now: Tick, out: &mut Vec<u8>) -> Wants {
+        let slow = self.in_body() && self.pace.until() <= now;
+        self.say(if slow { words::too_slow() } else { words::idle() }, out)
+    }
+
     fn in_body(&self) -> bool {
         matches!(self.phase, Phase::Data(_) | Phase::Chunk { .. } | Phase::Refused { .. })
     }
 
-    /// When to give up. A command must be whole in time; of a body something must come in time.
+    /// When to give up. A command must be whole in time; of a body something must come in time, and all of it at a
+    /// pace.
     fn until(&self) -> Tick {
         let idle = self.since.after(limits::SMTP_IDLE);
         match self.config.role {
+            _ if self.in_body() => idle.min(self.pace.until()),
             Role::Submission if !self.authenticated => idle.min(Tick(limits::LOGIN_WITHIN)),
             _ => idle,
         }

@@ -125,16 +125,16 @@ impl Session {
         // RFC 3030 s.2: the octets follow the line whatever comes of it.
         let refused = |reply| Phase::Refused { left: chunk.size, reply };
         match std::mem::replace(&mut self.transaction, Transaction::None) {
-            Transaction::None => self.phase = refused(words::mail_first()),
+            Transaction::None => self.expect(refused(words::mail_first())),
             Transaction::Open { recipients: 0 } => {
                 self.transaction = Transaction::Open { recipients: 0 };
-                self.phase = refused(words::no_recipients());
+                self.expect(refused(words::no_recipients()));
             }
             open @ Transaction::Open { .. } => {
                 self.transaction = open;
                 return Some(self.ask(Asked::Chunk(chunk), Question::DataBegin));
             }
-            Transaction::Chunks(body) => self.phase = Phase::Chunk { body, chunk, left: chunk.size },
+            Transaction::Chunks(body) => self.expect(Phase::Chunk { body, chunk, left: chunk.size }),
         }
         None
     }

@@ -2,6 +2,7 @@
 
 use super::Aborted;
 use crate::addr::AddrError;
+use crate::machine::{Away, Over};
 use crate::sasl::SaslError;
 use crate::smtp::command::{CommandError, Row};
 use crate::smtp::ext::{Extension, Facts};
@@ -46,10 +47,10 @@ pub(super) fn chunk_taken(size: u64) -> Reply {
 pub(super) fn message_taken() -> Reply {
     Reply::new(Code::OK, OTHER, "message taken")
 }
-/// The commands that work now: what is not offered is not told.
+/// The commands that work now: what is not offered is not told, nor EXPN, which is known only to be refused.
 pub(super) fn help(facts: Facts<'_>) -> Reply {
     let offered = |extension: Option<Extension>| extension.is_none_or(|e| e.is_offered(facts));
-    let rows = crate::smtp::command::ROWS.iter().filter(|row| offered(row.extension));
+    let rows = crate::smtp::command::ROWS.iter().filter(|row| offered(row.extension) && row.verb != "EXPN");
     let usage: Vec<_> = rows.map(|row| row.usage).collect();
     Reply::new(Code::HELP, OTHER, usage.join("\n"))
 }
@@ -76,11 +77,32 @@ pub(super) fn refused() -> Reply {
     Reply::new(Code::REFUSED, Enhanced(7, 1), "refused")
 }
 
+/// Writes what a client hears in place of a greeting that is turned away.
+pub fn turned_away(why: Away, out: &mut Vec<u8>) {
+    let reply = match why {
+        Away::TooMany => Reply::new(Code::UNAVAILABLE, SECURITY, "too many connections, try again later"),
+        Away::Opening => {
+            Reply::new(Code::UNAVAILABLE, Enhanced(3, 2), "the mail store is being opened, try again later")
+        }
+    };
+    reply.write(out);
+}
+
 pub(super) fn idle() -> Reply {
     Reply::new(Code::UNAVAILABLE, Enhanced(4, 2), "waited too long, closing")
 }
-pub(super) fn stopping() -> Reply {
-    Reply::new(Code::UNAVAILABLE, Enhanced(3, 2), "the server is shutting down, try again soon")
+/// Why the session is over. The desk says it too, of a message that ends just then.
+#[must_use]
+pub fn over(why: Over) -> Reply {
+    let (enhanced, text) = match why {
+        Over::Shutdown => (Enhanced(3, 2), "the server is shutting down, try again soon"),
+        Over::PasswordChanged => (SECURITY, "your password was changed, log in with the new one"),
+        Over::AccountRemoved => (SECURITY, "your account was removed"),
+    };
+    Reply::new(Code::UNAVAILABLE, enhanced, text)
+}
+pub(super) fn too_slow() -> Reply {
+    Reply::new(Code::UNAVAILABLE, Enhanced(4, 2), "the message comes too slowly, closing")
 }
 pub(super) fn too_many_errors() -> Reply {
     Reply::new(Code::UNAVAILABLE, SECURITY, "too many errors, closing")

@@ -1,0 +1,230 @@
+//! What the clients know to be true, and what a server shows: the two are compared after every kill.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::load::{CLIENTS, KEEPER, SENDERS};
+use crate::support::client::{Lines, message};
+
+/// A message in a mailbox: the mailbox's name and the message's id.
+pub type Key = (String, String);
+/// Messages with their flags.
+pub type State = BTreeMap<Key, BTreeSet<String>>;
+
+/// What a command does to the messages of its client.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A message comes: by SMTP or APPEND, with these flags.
+    Add(Key, BTreeSet<String>),
+    /// STORE FLAGS: these and no others.
+    Flags(Key, BTreeSet<String>),
+    /// STORE +FLAGS.
+    Mark(Key, String),
+    /// COPY to a mailbox.
+    Copy(Key, String),
+    /// MOVE to a mailbox.
+    Move(Key, String),
+    /// EXPUNGE of all that is marked, or UID EXPUNGE of one that is.
+    Expunge(Vec<Key>),
+}
+
+impl Change {
+    fn apply(&self, state: &mut State) {
+        match self {
+            Change::Add(key, flags) | Change::Flags(key, flags) => {
+                drop(state.insert(key.clone(), flags.clone()))
+            }
+            Change::Mark(key, flag) => drop(state.get_mut(key).unwrap().insert(flag.clone())),
+            Change::Copy(key, to) => {
+                let flags = state[key].clone();
+                state.insert((to.clone(), key.1.clone()), flags);
+            }
+            Change::Move(key, to) => {
+                let flags = state.remove(key).unwrap();
+                state.insert((to.clone(), key.1.clone()), flags);
+            }
+            Change::Expunge(keys) => keys.iter().for_each(|key| drop(state.remove(key).unwrap())),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Change::Add(..) => "add",
+            Change::Flags(..) | Change::Mark(..) => "flags",
+            Change::Copy(..) => "copy",
+            Change::Move(..) => "move",
+            Change::Expunge(..) => "expunge",
+        }
+    }
+}
+
+/// What the clients know. Each message belongs to one client, the only one that changes it.
+pub struct Truth {
+    /// Commands acknowledged, in all rounds.
+    pub acknowledged: usize,
+    sizes: BTreeMap<String, usize>,
+    states: [State; CLIENTS],
+    under_way: [Option<Change>; CLIENTS],
+}
+
+impl Default for Truth {
+    fn default() -> Truth {
+        Truth {
+            acknowledged: 0,
+            sizes: BTreeMap::new(),
+            states: Default::default(),
+            under_way: [const { None }; CLIENTS],
+        }
+    }
+}
+
+impl Truth {
+    /// A client is about to send a command.
+    pub fn begin(&mut self, client: usize, change: Change) {
+        self.under_way[client] = Some(change);
+    }
+
+    /// A client is about to send a message of so many octets.
+    pub fn sends(&mut self, id: &str, size: usize) {
+        self.sizes.insert(id.to_owned(), size);
+    }
+
+    /// Its command was acknowledged.
+    pub fn acknowledge(&mut self, client: usize) {
+        let change = self.under_way[client].take().unwrap();
+        change.apply(&mut self.states[client]);
+        self.acknowledged += 1;
+    }
+
+    /// What a client's messages are.
+    pub fn state(&self, client: usize) -> &State {
+        &self.states[client]
+    }
+
+    /// Commands that were sent and not acknowledged.
+    pub fn under_way(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.under_way.iter().flatten().map(Change::name)
+    }
+
+    /// Compares with what a server shows. What was under way is settled by it, and what the senders sent becomes the
+    /// keeper's.
+    fn settle(&mut self, mut shown: State) {
+        for client in 0..CLIENTS {
+            let without = std::mem::take(&mut self.states[client]);
+            let mut with = without.clone();
+            let change = self.under_way[client].take();
+            if let Some(change) = &change {
+                change.apply(&mut with);
+            }
+            let keys: BTreeSet<&Key> = without.keys().chain(with.keys()).collect();
+            let actual: State = keys.into_iter().filter_map(|key| shown.remove_entry(key)).collect();
+            assert!(
+                actual == without || actual == with,
+                "client {client}: {}\nunder way: {change:?}",
+                difference(&without, &actual)
+            );
+            self.states[client] = actual;
+        }
+        assert!(shown.is_empty(), "nobody should have these: {shown:?}");
+        for sender in 0..SENDERS {
+            let sent = std::mem::take(&mut self.states[sender]);
+            self.states[KEEPER].extend(sent);
+        }
+    }
+}
+
+/// The first few of what should be and what is.
+fn difference(should: &State, is: &State) -> String {
+    let of = |a: &State, b: &State| -> Vec<String> {
+        let differ = a.iter().filter(|(key, flags)| b.get(*key) != Some(flags));
+        differ.take(5).map(|(key, flags)| format!("{key:?} {flags:?}")).collect()
+    };
+    format!("acknowledged {:?}, shown {:?}", of(should, is), of(is, should))
+}
+
+/// What servers have shown: UIDs and UIDVALIDITY must not change from start to start.
+#[derive(Default)]
+pub struct Seen {
+    validity: BTreeMap<String, String>,
+    uids: BTreeMap<Key, u32>,
+    /// The highest UID of each mailbox so far.
+    highest: BTreeMap<String, u32>,
+}
+
+impl Seen {
+    /// The UID of a message that was there after the last start.
+    pub fn uid(&self, key: &Key) -> u32 {
+        self.uids[key]
+    }
+
+    /// Messages and mailboxes, in words.
+    pub fn summary(&self) -> String {
+        format!("{} messages in {} mailboxes", self.uids.len(), self.validity.len())
+    }
+
+    /// Reads every mailbox, octet for octet, and compares.
+    pub fn look(&mut self, s: &mut Lines, truth: &mut Truth) {
+        let (list, _) = s.imap("l", "LIST \"\" *").unwrap();
+        let names: Vec<String> = list
+            .iter()
+            .filter_map(|line| Some(line.rsplit_once("\"/\" \"")?.1.trim_end_matches('"').to_owned()))
+            .collect();
+        assert!(names.len() > 10, "{list:?}");
+        let mut shown = State::new();
+        let mut uids = BTreeMap::new();
+        for name in names {
+            self.mailbox(s, &name, truth, &mut shown, &mut uids);
+        }
+        for (key, uid) in &uids {
+            let highest = self.highest.entry(key.0.clone()).or_default();
+            match self.uids.get(key) {
+                Some(known) => assert_eq!(uid, known, "{key:?} has another UID than before"),
+                None => assert!(uid > highest, "{key:?} has the UID {uid}, and {highest} was there already"),
+            }
+        }
+        for (key, uid) in &uids {
+            let highest = self.highest.entry(key.0.clone()).or_default();
+            *highest = (*highest).max(*uid);
+        }
+        self.uids = uids;
+        truth.settle(shown);
+    }
+
+    fn mailbox(
+        &mut self,
+        s: &mut Lines,
+        name: &str,
+        truth: &Truth,
+        shown: &mut State,
+        uids: &mut BTreeMap<Key, u32>,
+    ) {
+        let (lines, done) = s.imap("e", &format!("EXAMINE \"{name}\"")).unwrap();
+        assert!(done.starts_with("e OK"), "{done}");
+        let validity = lines.iter().find(|line| line.contains("[UIDVALIDITY ")).unwrap().clone();
+        let known = self.validity.entry(name.to_owned()).or_insert_with(|| validity.clone());
+        assert_eq!(*known, validity, "{name}");
+        s.send(b"f UID FETCH 1:* (FLAGS BODY.PEEK[])\r\n").unwrap();
+        loop {
+            let line = s.line().unwrap();
+            if line.starts_with("f ") {
+                assert!(line.starts_with("f OK"), "{line}");
+                return;
+            }
+            let Some(open) = line.rfind('{').filter(|_| line.ends_with('}')) else { continue };
+            let octets = s.take(line[open + 1..line.len() - 1].parse().unwrap()).unwrap();
+            let between = |from: &str, to: &str| line.split_once(from).unwrap().1.split_once(to).unwrap().0;
+            let uid: u32 = between("UID ", " ").parse().unwrap();
+            let flags = between("FLAGS (", ")").split_whitespace().filter(|flag| *flag != "\\Recent");
+            let text = String::from_utf8_lossy(&octets);
+            let id = text.split("Message-ID: <").nth(1).and_then(|r| r.split_once("@example.net>"));
+            let Some((id, _)) = id else { continue }; // The demo's welcome.
+            let size = *truth.sizes.get(id).unwrap_or_else(|| panic!("{id} was never sent"));
+            let whole = message(id, size);
+            let (has, wants) = (octets.len(), whole.len());
+            assert!(octets.ends_with(&whole), "{id} is there but not whole: {has} of {wants} octets");
+            let key = (name.to_owned(), id.to_owned());
+            let twice = shown.insert(key.clone(), flags.map(str::to_owned).collect());
+            assert!(twice.is_none(), "{key:?} is there more than once");
+            uids.insert(key, uid);
+        }
+    }
+}
