@@ -33,6 +33,24 @@ pub enum FlagChange {
     Set(FlagNames),
 }
 
+/// Where expunged messages come back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackTo {
+    /// The mailbox they were in, whatever its name is now. If that is gone, as [`BackTo::Path`] with the name that it
+    /// had.
+    Home,
+    /// This one.
+    Mailbox(MailboxId),
+    /// The mailbox of this name; if there is none it is made, subscribed, with the special use that went, if any went
+    /// and nobody has it.
+    Path {
+        /// Whose.
+        account: AccountId,
+        /// Its name.
+        path: String,
+    },
+}
+
 /// One change that a batch asks for. UIDs that do not exist are passed over (RFC 3501 s.6.4.8).
 #[derive(Clone, Debug)]
 pub enum Intent {
@@ -94,9 +112,8 @@ pub enum Intent {
         from: RetainedId,
         /// Which of them, by the UIDs that they had.
         uids: Runs,
-        /// Where they go; if not said, into the mailbox they were in, wherever it is now. If that is gone, into the one
-        /// that has its name, and if there is none, it is made again, subscribed, with its special use if that is free.
-        into: Option<MailboxId>,
+        /// Where they go.
+        to: BackTo,
     },
     /// A new mailbox; missing parents are made too (RFC 3501 s.6.3.3). Answered by [`Outcome::Created`].
     CreateMailbox {

@@ -38,7 +38,9 @@ mod watch;
 pub use commit::Commit;
 pub use health::{Health, Mode};
 pub use id::{AccountId, InternalDate, Location, MailboxId, ThreadId, UnixTime};
-pub use intent::{Batch, BodyRef, CommitError, Committed, FlagChange, Intent, Outcome, Prefix, Refused};
+pub use intent::{
+    BackTo, Batch, BodyRef, CommitError, Committed, FlagChange, Intent, Outcome, Prefix, Refused,
+};
 pub use open::{Came, OpenError, Opening, Rot};
 pub use options::{Clock, Derive, NoDigest, Octets, Options, Progress, Random, Sabotage, Tuning};
 pub use read::{Message, Messages, ReadError};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::*;
 use store::{
-    AccountId, Clock, CommitError, Intent, MailboxId, Options, Outcome, Refused, RetainedFilter,
+    AccountId, BackTo, Clock, CommitError, Intent, MailboxId, Options, Outcome, Refused, RetainedFilter,
     RetainedMessage, Store, UnixTime,
 };
 use wire::flag::{SpecialUse, SystemFlag};
@@ -41,10 +41,10 @@ fn create(store: &Store, account: AccountId, path: &str, special_use: Option<Spe
     }
 }
 
-fn undelete(store: &Store, n: usize, into: Option<MailboxId>) -> Result<Outcome, CommitError> {
+fn undelete(store: &Store, n: usize, to: BackTo) -> Result<Outcome, CommitError> {
     let m = listed(store, true).remove(n);
     let uids = [m.row.uid.get()].into_iter().collect();
-    store.ask(Intent::Undelete { from: m.from.id, uids, into })
+    store.ask(Intent::Undelete { from: m.from.id, uids, to })
 }
 
 /// Everything that is listed, a batch for all.
@@ -54,7 +54,7 @@ fn undelete_all(store: &Store) -> Vec<Outcome> {
     for m in listed(store, false) {
         if last.replace(m.from.id) != Some(m.from.id) {
             let uids = m.from.rows().map(|row| row.uid.get()).collect();
-            batch.push(Intent::Undelete { from: m.from.id, uids, into: None });
+            batch.push(Intent::Undelete { from: m.from.id, uids, to: BackTo::Home });
         }
     }
     store.done(batch).unwrap().outcomes
@@ -103,7 +103,7 @@ fn an_expunged_message_comes_back_as_it_was() {
     let store = always(store, &options, |store| assert_eq!(seen(store, false), must));
     let m = listed(&store, false).remove(1);
     assert_eq!(read(&store, &m.row), served(42));
-    match undelete(&store, 1, None).unwrap() {
+    match undelete(&store, 1, BackTo::Home).unwrap() {
         Outcome::Undeleted { mailbox, from, to, .. } => {
             assert_eq!((mailbox, from.to_string(), to.to_string()), (inbox, "42".into(), "101".into()));
         }
@@ -123,7 +123,7 @@ fn an_expunged_message_comes_back_as_it_was() {
         assert_eq!(read(store, &row), served(42));
     });
     // It is back already, so it cannot come back.
-    let again = Intent::Undelete { from: m.from.id, uids: runs(&[(42, 42)]), into: None };
+    let again = Intent::Undelete { from: m.from.id, uids: runs(&[(42, 42)]), to: BackTo::Home };
     assert_eq!(store.ask(again).unwrap_err(), CommitError::Refused(Refused::NotRetained));
     undelete_all(&store);
     assert_eq!(seen(&store, true), [""; 0]);
@@ -142,7 +142,9 @@ fn a_deleted_mailbox_comes_back_whole() {
     let lists = create(&store, account, "Lists/rust", None);
     let inbox = inbox(&store, account);
     // 70 rows: more than one block.
-    (1..=70).for_each(|n| drop(append(&store, lists, n)));
+    (1..=70).for_each(|n| {
+        append(&store, lists, n);
+    });
     append(&store, inbox, 71);
     expunge(&store, lists, &[(5, 5)]);
     flag(&store, lists, &[(6, 6)], &[SystemFlag::Flagged], &["kept"]);
@@ -182,14 +184,16 @@ fn what_lives_on_elsewhere_is_hidden_and_what_went_twice_is_listed_once() {
     let (store, _) = open(dir.path());
     let account = furnish(&store);
     let (inbox, work) = (inbox(&store, account), create(&store, account, "Work", None));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     store.ask(Intent::Move { from: inbox, uids: runs(&[(1, 2)]), to: work }).unwrap();
     assert_eq!(seen(&store, false), [""; 0]);
     assert_eq!(seen(&store, true), ["INBOX 2", "INBOX 1"]);
     expunge(&store, work, &[(2, 2)]);
     assert_eq!(seen(&store, false), ["Work 2"]);
     assert_eq!(seen(&store, true), ["Work 2", "INBOX 2", "INBOX 1"]);
-    undelete(&store, 1, None).unwrap();
+    undelete(&store, 1, BackTo::Home).unwrap();
     assert_eq!(store.view(inbox).unwrap().exists(), 2);
     assert_eq!(seen(&store, false), [""; 0]);
     let other = RetainedFilter { path: Some("Work".into()), all: true, ..RetainedFilter::default() };
@@ -202,34 +206,41 @@ fn where_messages_come_back_to() {
     let (store, _) = open(dir.path());
     let account = furnish(&store);
     let work = create(&store, account, "Work", None);
-    (1..=4).for_each(|n| drop(append(&store, work, n)));
-    let back = |into: Option<MailboxId>| match undelete(&store, 0, into).unwrap() {
+    (1..=4).for_each(|n| {
+        append(&store, work, n);
+    });
+    let back = |to: BackTo| match undelete(&store, 0, to).unwrap() {
         Outcome::Undeleted { mailbox, .. } => mailbox,
         other => panic!("{other:?}"),
     };
     // Renamed: the mailbox is the same.
     expunge(&store, work, &[(4, 4)]);
     store.ask(Intent::RenameMailbox { mailbox: work, to: "Play".into() }).unwrap();
-    assert_eq!(back(None), work);
+    assert_eq!(back(BackTo::Home), work);
     // Gone, and another has its name.
     expunge(&store, work, &[(3, 3)]);
     store.ask(Intent::DeleteMailbox { mailbox: work }).unwrap();
     let play = create(&store, account, "Play", None);
-    assert_eq!(back(None), play);
+    assert_eq!(back(BackTo::Home), play);
     // Where it is told.
     let inbox = inbox(&store, account);
-    assert_eq!(back(Some(inbox)), inbox);
+    assert_eq!(back(BackTo::Mailbox(inbox)), inbox);
     store.ask(Intent::DeleteMailbox { mailbox: play }).unwrap();
-    let gone = undelete(&store, 0, Some(play)).unwrap_err();
+    let gone = undelete(&store, 0, BackTo::Mailbox(play)).unwrap_err();
     assert_eq!(gone, CommitError::Refused(Refused::NoSuchMailbox));
     // An account that is gone: only where it is told.
     store.ask(Intent::RemoveAccount { account }).unwrap();
     let add = Intent::AddAccount { login: "bob".into(), password: "$hash$".into(), addresses: vec![] };
     let Outcome::Account(bob) = store.ask(add).unwrap() else { panic!("no account") };
-    let gone = undelete(&store, 0, None).unwrap_err();
+    let gone = undelete(&store, 0, BackTo::Home).unwrap_err();
     assert_eq!(gone, CommitError::Refused(Refused::NoSuchAccount));
     let into = store.directory().mailbox_at(bob, "INBOX").unwrap().id;
-    assert_eq!(back(Some(into)), into);
+    assert_eq!(back(BackTo::Mailbox(into)), into);
+    assert_eq!(back(BackTo::Path { account: bob, path: "inbox".into() }), into);
+    let made = back(BackTo::Path { account: bob, path: "Old/mail".into() });
+    let directory = store.directory();
+    assert_eq!(directory.mailbox(made).unwrap().path, "Old/mail");
+    assert!(directory.account(bob).unwrap().subscriptions.contains("Old/mail"));
 }
 
 #[test]
@@ -238,7 +249,9 @@ fn several_expunges_of_one_batch_are_one_entry() {
     let options = options(dir.path());
     let (store, _) = Store::open(options.clone()).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=9).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=9).for_each(|n| {
+        append(&store, inbox, n);
+    });
     let mut batch = store::Batch::new();
     for uids in [runs(&[(7, 8)]), runs(&[(2, 3)])] {
         batch.push(Intent::Expunge { mailbox: inbox, uids, only_deleted: false });
@@ -290,7 +303,9 @@ fn after_its_days_and_one_more_it_is_given_up() {
     let (mut options, clock) = stepped(dir.path(), 3);
     let (store, _) = Store::open(options.clone()).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     expunge(&store, inbox, &[(1, 1)]);
     clock.seconds.fetch_add(DAY, Ordering::SeqCst);
     expunge(&store, inbox, &[(2, 2)]);
@@ -321,7 +336,9 @@ fn with_no_days_nothing_is_kept() {
     let (options, _) = stepped(dir.path(), 0);
     let (store, _) = Store::open(options).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     for n in 1..=3 {
         expunge(&store, inbox, &[(n, n)]);
         settle(&store);
@@ -335,7 +352,9 @@ fn while_the_clock_cannot_be_believed_nothing_is_given_up() {
     let (options, clock) = stepped(dir.path(), 1);
     let (store, _) = Store::open(options).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     expunge(&store, inbox, &[(1, 1)]);
     settle(&store);
     clock.jump.fetch_add(9 * DAY, Ordering::SeqCst);

@@ -93,7 +93,7 @@ impl Check<'_, '_> {
             Intent::Expunge { mailbox, uids, only_deleted } => self.expunge(*mailbox, uids, *only_deleted),
             Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, false),
             Intent::Move { from, uids, to } => self.copy(*from, uids, *to, true),
-            Intent::Undelete { from, uids, into } => self.undelete(*from, uids, *into),
+            Intent::Undelete { from, uids, to } => self.undelete(*from, uids, to),
             other => self.directory_intent(other),
         }
     }

@@ -4,7 +4,7 @@
 use crate::world::{Account, Mailbox, Op, World};
 use std::sync::Arc;
 use store::vfs::sim::Rng;
-use store::{AccountId, Batch, BodyRef, FlagChange, Intent, InternalDate, Prefix};
+use store::{AccountId, BackTo, Batch, BodyRef, FlagChange, Intent, InternalDate, Prefix};
 use wire::flag::{FlagNames, Keyword, SpecialUse, SystemFlag};
 use wire::ids::{ModSeq, Runs};
 
@@ -167,8 +167,12 @@ impl Work {
             let some = if self.rng.chance(60) { 100 } else { 50 };
             let uids = entry.rows.keys().copied().filter(|_| self.rng.chance(some)).collect();
             let account = self.account(world)?;
-            let into = self.mailbox(account).and_then(|m| m.id).filter(|_| self.rng.chance(20));
-            op.intents.push(Intent::Undelete { from: entry.id?, uids, into });
+            let to = match self.rng.below(6) {
+                0 => BackTo::Mailbox(self.mailbox(account)?.id?),
+                1 => BackTo::Path { account: account.id?, path: self.name() },
+                _ => BackTo::Home,
+            };
+            op.intents.push(Intent::Undelete { from: entry.id?, uids, to });
         }
         Some(op)
     }

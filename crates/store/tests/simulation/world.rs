@@ -263,7 +263,7 @@ impl World {
             }
             Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, when, false),
             Intent::Move { from, uids, to } => self.copy(*from, uids, *to, when, true),
-            Intent::Undelete { from, uids, into } => self.undelete(*from, uids, *into, when),
+            Intent::Undelete { from, uids, to } => self.undelete(*from, uids, to, when),
             Intent::CreateMailbox { account, path, special_use, subscribe } => {
                 let account = self.account_mut(*account)?;
                 if account.mailboxes.contains_key(path) {
