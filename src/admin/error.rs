@@ -81,6 +81,38 @@ pub enum Error {
         /// The account's login name.
         login: String,
     },
+    /// The account has no such mailbox.
+    #[error("{account} has no mailbox {mailbox}")]
+    NoSuchMailbox {
+        /// The account.
+        account: String,
+        /// The mailbox's name.
+        mailbox: String,
+    },
+    /// Not the form of what names deleted mail.
+    #[error("{given:?} does not name deleted mail")]
+    BadDeletedId {
+        /// As given.
+        given: String,
+    },
+    /// Nothing that was deleted fits.
+    #[error("there is nothing to bring back for {what}")]
+    NothingDeleted {
+        /// What was looked for.
+        what: String,
+    },
+    /// Mail can only come back to an account that is there.
+    #[error("the account {account} is gone")]
+    AccountIsGone {
+        /// Its number.
+        account: String,
+    },
+    /// The store cannot read what is asked for.
+    #[error("the store cannot read this: {why}")]
+    Unreadable {
+        /// In its words.
+        why: String,
+    },
     /// The domain is one of ours already.
     #[error("{name} is a domain of this server already")]
     DomainExists {
@@ -165,12 +197,18 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Error::BadDomain { .. } | Error::BadAddress { .. } | Error::BadPassword { .. } => Kind::Usage,
+            Error::BadDomain { .. }
+            | Error::BadAddress { .. }
+            | Error::BadPassword { .. }
+            | Error::BadDeletedId { .. } => Kind::Usage,
             Error::NoSuchDomain { .. }
             | Error::NoSuchAccount { .. }
             | Error::NoSuchAlias { .. }
             | Error::IsAlias { .. }
             | Error::IsAccount { .. }
+            | Error::NoSuchMailbox { .. }
+            | Error::NothingDeleted { .. }
+            | Error::AccountIsGone { .. }
             | Error::TargetUnknown { .. } => Kind::NotFound,
             Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
             Error::Stopping | Error::Control { .. } => Kind::Unreachable,
@@ -180,6 +218,7 @@ impl Error {
             | Error::AliasToItself { .. }
             | Error::Full
             | Error::Broken
+            | Error::Unreadable { .. }
             | Error::Refused { .. }
             | Error::Hash { .. } => Kind::Failed,
         }
@@ -196,6 +235,15 @@ impl Error {
             }
             Error::NoSuchAccount { .. } => "`penfold account list` shows the accounts".into(),
             Error::NoSuchAlias { .. } => "`penfold alias list` shows the aliases".into(),
+            Error::NoSuchMailbox { .. } => "leave --to away to have it where it was".into(),
+            Error::BadDeletedId { .. } | Error::NothingDeleted { .. } => {
+                "`penfold undelete list` shows what there is, with --all what still exists elsewhere too"
+                    .into()
+            }
+            Error::AccountIsGone { account } => {
+                format!("make one, and add `--account {account} --to-account ADDRESS`")
+            }
+            Error::Unreadable { .. } => "look at the server's log; `penfold status` shows the store".into(),
             Error::IsAlias { address, .. } => format!("`penfold alias remove {address}` removes an alias"),
             Error::IsAccount { login, .. } => format!("`penfold account remove {login}` removes an account"),
             Error::AddressTaken { .. } => {

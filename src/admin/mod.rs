@@ -13,6 +13,7 @@ mod error;
 pub mod policy;
 mod request;
 mod status;
+mod undelete;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -73,6 +74,8 @@ impl Admin {
             Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
             Request::AliasList => Ok(self.alias_list()),
             Request::AliasRemove { address } => self.alias_remove(&address).await,
+            Request::DeletedList { which } => self.deleted_list(which).await,
+            Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),
         }
     }

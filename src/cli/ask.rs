@@ -74,6 +74,10 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::DomainList => return Ok(Answer::Domains(Vec::new())),
         Request::AccountList => return Ok(Answer::Accounts(Vec::new())),
         Request::AliasList => return Ok(Answer::Aliases(Vec::new())),
+        Request::DeletedList { .. } => {
+            return Ok(Answer::Deleted { rows: Vec::new(), messages: 0, more: false });
+        }
+        Request::DeletedRestore { .. } => Error::NothingDeleted { what: "what you describe".into() },
         Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
         Request::AccountPassword { address, .. } | Request::AccountRemove { address } => {
             Error::NoSuchAccount { address: address::address(address)?.0 }

@@ -113,7 +113,7 @@ pub(super) fn alias(ask: &Asker, command: AliasCommand) -> Result<ExitCode, Fail
     }
 }
 
-fn tell(
+pub(super) fn tell(
     as_json: bool,
     value: &impl serde::Serialize,
     words: impl FnOnce() -> String,
@@ -127,7 +127,7 @@ fn tell(
 }
 
 /// An answer that belongs to another request: a defect of one end.
-fn strange() -> Result<ExitCode, Failure> {
+pub(super) fn strange() -> Result<ExitCode, Failure> {
     Err(Failure::plain(Kind::Failed, "the server answered something that was not asked"))
 }
 

@@ -3,6 +3,7 @@
 mod demo;
 mod people;
 mod serve;
+mod undelete;
 mod words;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -19,6 +19,8 @@ const LEAVES: &[&[&str]] = &[
     &["alias", "add"],
     &["alias", "list"],
     &["alias", "remove"],
+    &["undelete", "list"],
+    &["undelete", "restore"],
 ];
 
 #[test]
