@@ -172,6 +172,9 @@ pub enum Error {
     /// The server is going down.
     #[error("the server is stopping")]
     Stopping,
+    /// It would be more than an account may hold.
+    #[error("it would be more than the account's quota allows")]
+    OverQuota,
     /// The store refused for a reason of its own.
     #[error("the store refused: {why}")]
     Refused {
@@ -218,6 +221,7 @@ impl Error {
             | Error::AliasToItself { .. }
             | Error::Full
             | Error::Broken
+            | Error::OverQuota
             | Error::Unreadable { .. }
             | Error::Refused { .. }
             | Error::Hash { .. } => Kind::Failed,
@@ -266,6 +270,7 @@ impl Error {
             Error::Broken => {
                 "look at the server's log and the disk; restart the server when it is mended".into()
             }
+            Error::OverQuota => "`penfold account quota ADDRESS` shows it and changes it".into(),
             Error::Stopping => "try again when it has stopped or started again".into(),
             Error::Control { .. } => {
                 "after an upgrade, restart the server: `systemctl restart penfold`".into()

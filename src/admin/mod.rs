@@ -70,6 +70,9 @@ impl Admin {
             Request::AccountPassword { address, password } => {
                 self.account_password(&address, &password).await
             }
+            Request::AccountQuota { address, storage, messages } => {
+                self.account_quota(&address, storage, messages).await
+            }
             Request::AccountRemove { address } => self.account_remove(&address).await,
             Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
             Request::AliasList => Ok(self.alias_list()),
@@ -107,6 +110,7 @@ impl From<CommitError> for Error {
                 Error::AddressTaken { address, by: "somebody has it".into() }
             }
             CommitError::Refused(Refused::NoSuchAddress(address)) => Error::NoSuchAlias { address },
+            CommitError::Refused(Refused::OverQuota) => Error::OverQuota,
             CommitError::Refused(other) => Error::Refused { why: other.to_string() },
         }
     }

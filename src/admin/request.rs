@@ -67,6 +67,15 @@ pub enum Request {
         /// The new password.
         password: Password,
     },
+    /// What an account may hold; nothing changes where nothing is said.
+    AccountQuota {
+        /// One of its addresses.
+        address: String,
+        /// Octets.
+        storage: Limit,
+        /// Messages.
+        messages: Limit,
+    },
     /// Remove an account with its mail; its sessions end.
     AccountRemove {
         /// One of its addresses.
@@ -102,6 +111,31 @@ pub enum Request {
     },
     /// How the server is.
     Status,
+}
+
+/// What becomes of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// As it is.
+    #[default]
+    Keep,
+    /// There is none.
+    None,
+    /// This.
+    Set(u64),
+}
+
+impl Limit {
+    /// The limit now, when it was `before`.
+    #[must_use]
+    pub fn after(self, before: Option<u64>) -> Option<u64> {
+        match self {
+            Limit::Keep => before,
+            Limit::None => None,
+            Limit::Set(limit) => Some(limit),
+        }
+    }
 }
 
 /// Which deleted mail is meant: what fits everything that is said here.
@@ -166,6 +200,8 @@ pub enum Answer {
         /// The account's login name.
         address: String,
     },
+    /// The account, with the quota that counts from now on.
+    AccountQuota(AccountRow),
     /// The account and its mail are gone.
     AccountRemoved {
         /// What its login name was.
@@ -255,6 +291,12 @@ pub struct AccountRow {
     pub messages: u64,
     /// Their octets.
     pub octets: u64,
+    /// How many messages it may hold, if there is a limit.
+    #[serde(default)]
+    pub messages_quota: Option<u64>,
+    /// How many octets it may hold, if there is a limit.
+    #[serde(default)]
+    pub octets_quota: Option<u64>,
 }
 
 /// An alias, for a list.

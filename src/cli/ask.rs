@@ -79,7 +79,9 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         }
         Request::DeletedRestore { .. } => Error::NothingDeleted { what: "what you describe".into() },
         Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
-        Request::AccountPassword { address, .. } | Request::AccountRemove { address } => {
+        Request::AccountPassword { address, .. }
+        | Request::AccountQuota { address, .. }
+        | Request::AccountRemove { address } => {
             Error::NoSuchAccount { address: address::address(address)?.0 }
         }
         Request::AliasRemove { address } => Error::NoSuchAlias { address: address::address(address)?.0 },

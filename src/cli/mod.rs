@@ -181,6 +181,7 @@ impl Command {
                 AccountCommand::Add { output, .. }
                 | AccountCommand::List(output)
                 | AccountCommand::Password { output, .. }
+                | AccountCommand::Quota { output, .. }
                 | AccountCommand::Remove { output, .. },
             )
             | Command::Alias(

@@ -10,7 +10,7 @@ use super::args::{AccountCommand, AliasCommand, DomainCommand};
 use super::ask::Asker;
 use super::print::{self, Failure, count, number, octets};
 use super::secret;
-use crate::admin::{AccountRow, AliasRow, Answer, DomainRow, Kind, Password, Request, address};
+use crate::admin::{AccountRow, AliasRow, Answer, DomainRow, Kind, Limit, Password, Request, address};
 use crate::password;
 
 /// `penfold domain ...`
@@ -72,6 +72,23 @@ pub(super) fn account(ask: &Asker, command: AccountCommand) -> Result<ExitCode, 
                     "{address} has a new password; sessions with the old one have ended.\n{}",
                     login_lines(&address, made.then_some(&password))
                 )
+            })
+        }
+        AccountCommand::Quota { address, storage, messages, none, output } => {
+            let limit = |given: Option<u64>| match given {
+                Some(limit) => Limit::Set(limit),
+                None if none => Limit::None,
+                None => Limit::Keep,
+            };
+            let request =
+                Request::AccountQuota { address, storage: limit(storage), messages: limit(messages) };
+            let Answer::AccountQuota(row) = ask.ask(&request)? else { return strange() };
+            tell(output.json, &row, || {
+                let held = format!("{} ({})", count(row.messages, "message"), octets(row.octets));
+                match quota(&row) {
+                    limits if limits.is_empty() => format!("{} holds {held}, and has no quota.\n", row.login),
+                    limits => format!("{} holds {held}. Its quota is {limits}.\n", row.login),
+                }
             })
         }
         AccountCommand::Remove { address, sure, output } => {
@@ -176,13 +193,20 @@ fn accounts(rows: &[AccountRow]) -> String {
         return "There are no accounts yet. `penfold account add NAME@DOMAIN` makes one.\n".into();
     }
     print::table(
-        &["account", ">messages", ">size", "further addresses"],
+        &["account", ">messages", ">size", "quota", "further addresses"],
         rows.iter().map(|row| {
             let further: Vec<&str> =
                 row.addresses.iter().filter(|&address| *address != row.login).map(String::as_str).collect();
-            vec![row.login.clone(), number(row.messages), octets(row.octets), further.join(", ")]
+            vec![row.login.clone(), number(row.messages), octets(row.octets), quota(row), further.join(", ")]
         }),
     )
+}
+
+/// The limits in words; nothing where there is none.
+fn quota(row: &AccountRow) -> String {
+    let storage = row.octets_quota.map(octets);
+    let messages = row.messages_quota.map(|n| count(n, "message"));
+    storage.into_iter().chain(messages).collect::<Vec<_>>().join(", ")
 }
 
 fn aliases(rows: &[AliasRow]) -> String {

@@ -8,6 +8,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 use crate::id::{AccountId, InternalDate, MailboxId};
 use crate::spool::Spooled;
 use crate::state::retained::RetainedId;
+use crate::state::usage::Quota;
 
 /// A body of a batch, to be placed by any number of [`Intent::Append`]s of the same batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,13 @@ pub enum Intent {
         /// Its addresses, lower case.
         addresses: Vec<String>,
     },
+    /// What an account may hold from now on. What it holds already stays.
+    SetQuota {
+        /// Whose.
+        account: AccountId,
+        /// The limits.
+        quota: Quota,
+    },
     /// Another password.
     SetPassword {
         /// Whose.
@@ -213,6 +221,8 @@ pub enum Intent {
 pub struct Batch {
     pub(crate) bodies: Vec<Spooled>,
     pub(crate) intents: Vec<Intent>,
+    /// What is appended was accepted before: see [`Batch::accepted`].
+    pub(crate) accepted: bool,
     /// What only the store itself asks for: to give up what was expunged before this time.
     pub(crate) forget: Option<u64>,
 }
@@ -241,6 +251,11 @@ impl Batch {
     pub fn push(&mut self, intent: Intent) -> usize {
         self.intents.push(intent);
         self.intents.len() - 1
+    }
+
+    /// What this batch appends was accepted before, at RCPT: no quota refuses it any more.
+    pub fn accepted(&mut self) {
+        self.accepted = true;
     }
 
     /// Whether nothing is asked for.
@@ -379,7 +394,7 @@ pub enum Refused {
     /// Something has reached a limit.
     #[error("a limit is reached: {0}")]
     Limit(&'static str),
-    /// The account's quota. Reserved: there are no quotas yet.
+    /// The account's quota does not allow it.
     #[error("over quota")]
     OverQuota,
     /// The batch contradicts itself (a body that it does not have, a prefix that replaces more than the body).

@@ -50,6 +50,7 @@ pub use state::block::Row;
 pub use state::directory::{Account, Directory, MailboxInfo, Name, Target, canonical};
 pub use state::mailbox::Head;
 pub use state::retained::{Retained, RetainedId};
+pub use state::usage::{Quota, Usage};
 pub use state::view::{Changes, View};
 pub use store::Store;
 pub use vfs::RealVfs;

@@ -2,6 +2,7 @@
 
 mod demo;
 mod people;
+mod quota;
 mod serve;
 mod undelete;
 mod words;

@@ -15,6 +15,7 @@ const LEAVES: &[&[&str]] = &[
     &["account", "add"],
     &["account", "list"],
     &["account", "password"],
+    &["account", "quota"],
     &["account", "remove"],
     &["alias", "add"],
     &["alias", "list"],

@@ -9,6 +9,7 @@ use crate::intent::{BackTo, Outcome, Refused};
 use crate::record::Record;
 use crate::state::block::Row;
 use crate::state::retained::{Retained, RetainedId, seconds};
+use crate::state::usage::Usage;
 
 impl Check<'_, '_> {
     pub(super) fn undelete(&mut self, from: RetainedId, uids: &Runs, to: &BackTo) -> Result<Outcome, Stop> {
@@ -20,6 +21,7 @@ impl Check<'_, '_> {
         let to = self.undelete_to(&entry, to)?;
         let (target, there) = self.mailbox(to)?;
         let (account, path) = self.whereabouts(to)?;
+        self.within_quota(account, Usage::of(rows.iter().map(|row| row.size)))?;
         let bits = self.map_keywords(&entry.keywords, to, &there, &rows)?;
         let mut next = target.head.uid_next;
         let mut placed = Vec::with_capacity(rows.len());

@@ -131,7 +131,11 @@ impl World {
         if old.is_empty() {
             return Err(Refused::NotRetained);
         }
-        let target = self.undelete_to(&entry, to)?;
+        let sizes: Vec<usize> = old.iter().map(|uid| entry.rows[&uid].octets.len()).collect();
+        let (login, path) = self.undelete_to(&entry, to)?;
+        let account = self.accounts.get_mut(&login).expect("just found");
+        account.within_quota(sizes.into_iter())?;
+        let target = account.mailboxes.get_mut(&path).expect("just found");
         let mut new = Runs::default();
         for uid in old.iter() {
             let mut message = Message { modseq: when.commit, ..entry.rows[&uid].clone() };
@@ -143,23 +147,25 @@ impl World {
         Ok(Expect::Undeleted(old, new))
     }
 
-    fn undelete_to(&mut self, entry: &Kept, to: &BackTo) -> Result<&mut Mailbox, Refused> {
+    /// Whose mailbox it is, and its name; it is there when this returns.
+    fn undelete_to(&mut self, entry: &Kept, to: &BackTo) -> Result<(String, String), Refused> {
         let (account, path) = match to {
-            BackTo::Mailbox(id) => return self.mailbox_mut(*id),
+            BackTo::Mailbox(id) => return self.place_of(*id),
             BackTo::Home => {
                 if let Some(id) = entry.mailbox.filter(|id| self.mailbox(*id).is_some()) {
-                    return self.mailbox_mut(id);
+                    return self.place_of(id);
                 }
                 (entry.account, &entry.path)
             }
             BackTo::Path { account, path } => (*account, path),
         };
-        let account = self.account_mut(account)?;
+        let there = self.accounts.iter_mut().find(|(_, a)| a.id == Some(account));
+        let (login, account) = there.ok_or(Refused::NoSuchAccount)?;
         if !account.mailboxes.contains_key(path) {
             let taken = account.mailboxes.values().any(|m| m.special == entry.special);
             account.make(path, entry.special.filter(|_| !taken), true);
         }
-        Ok(account.mailboxes.get_mut(path).expect("just made"))
+        Ok((login.clone(), path.clone()))
     }
 
     /// Whether a store's refusal to bring messages back may be because they were given up meanwhile.

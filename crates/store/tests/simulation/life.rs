@@ -607,6 +607,9 @@ impl Life {
             };
             refs.push(batch.body(body));
         }
+        if op.accepted {
+            batch.accepted();
+        }
         let mut placed = op.places.iter().map(|at| refs[*at]);
         for intent in &op.intents {
             batch.push(match intent {
