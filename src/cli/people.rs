@@ -161,15 +161,15 @@ fn login_lines(address: &str, made: Option<&Password>) -> String {
 /// Says how much mail goes with an account, before it does. Also finds out that there is no such account.
 fn what_would_be_lost(ask: &Asker, address: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
-        return Ok(format!("All mail of {address} will be lost."));
+        return Ok(format!("All mail of {address} will be gone."));
     }
     let Answer::Accounts(rows) = ask.ask(&Request::AccountList)? else {
-        return Ok(format!("All mail of {address} will be lost."));
+        return Ok(format!("All mail of {address} will be gone."));
     };
     let (wanted, _) = address::address(address)?;
     match rows.iter().find(|row| row.login == wanted || row.addresses.contains(&wanted)) {
         Some(row) => Ok(format!(
-            "{} with {} ({}) will be lost.",
+            "{} with {} ({}) will be gone; for a while `penfold undelete` can bring the mail back.",
             row.login,
             count(row.messages, "message"),
             octets(row.octets)
