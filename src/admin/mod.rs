@@ -13,6 +13,7 @@ mod error;
 pub mod policy;
 mod request;
 mod status;
+mod undelete;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -69,12 +70,17 @@ impl Admin {
             Request::AccountPassword { address, password } => {
                 self.account_password(&address, &password).await
             }
+            Request::AccountQuota { address, storage, messages } => {
+                self.account_quota(&address, storage, messages).await
+            }
             Request::AccountRemove { address } => self.account_remove(&address).await,
             Request::AddressAdd { account, address } => self.address_add(&account, &address).await,
             Request::AddressRemove { account, address } => self.address_remove(&account, &address).await,
             Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
             Request::AliasList => Ok(self.alias_list()),
             Request::AliasRemove { address } => self.alias_remove(&address).await,
+            Request::DeletedList { which } => self.deleted_list(which).await,
+            Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),
         }
     }
@@ -106,6 +112,7 @@ impl From<CommitError> for Error {
                 Error::AddressTaken { address, by: "somebody has it".into() }
             }
             CommitError::Refused(Refused::NoSuchAddress(address)) => Error::NoSuchAlias { address },
+            CommitError::Refused(Refused::OverQuota) => Error::OverQuota,
             CommitError::Refused(other) => Error::Refused { why: other.to_string() },
         }
     }

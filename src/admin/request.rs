@@ -67,6 +67,15 @@ pub enum Request {
         /// The new password.
         password: Password,
     },
+    /// What an account may hold; nothing changes where nothing is said.
+    AccountQuota {
+        /// One of its addresses.
+        address: String,
+        /// Octets.
+        storage: Limit,
+        /// Messages.
+        messages: Limit,
+    },
     /// Remove an account with its mail; its sessions end.
     AccountRemove {
         /// One of its addresses.
@@ -100,8 +109,79 @@ pub enum Request {
         /// Its address.
         address: String,
     },
+    /// Deleted mail that can be brought back.
+    DeletedList {
+        /// Which of it.
+        which: Deleted,
+    },
+    /// Bring deleted mail back.
+    DeletedRestore {
+        /// What is named; nothing if `which` alone says what is meant.
+        ids: Vec<String>,
+        /// Which of it.
+        which: Deleted,
+        /// Where it goes.
+        to: RestoreTo,
+    },
     /// How the server is.
     Status,
+}
+
+/// What becomes of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// As it is.
+    #[default]
+    Keep,
+    /// There is none.
+    None,
+    /// This.
+    Set(u64),
+}
+
+impl Limit {
+    /// The limit now, when it was `before`.
+    #[must_use]
+    pub fn after(self, before: Option<u64>) -> Option<u64> {
+        match self {
+            Limit::Keep => before,
+            Limit::None => None,
+            Limit::Set(limit) => Some(limit),
+        }
+    }
+}
+
+/// Which deleted mail is meant: what fits everything that is said here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Deleted {
+    /// One of the account's addresses; `#3` for an account that is gone.
+    pub account: Option<String>,
+    /// The mailbox's name when the mail went.
+    pub mailbox: Option<String>,
+    /// Deleted then or later (seconds since 1970).
+    pub since: Option<i64>,
+    /// Deleted before then (seconds since 1970).
+    pub until: Option<i64>,
+    /// Part of the sender, as From shows it.
+    pub from: Option<String>,
+    /// Part of the subject.
+    pub subject: Option<String>,
+    /// Only what went with its whole mailbox.
+    pub whole: bool,
+    /// Also what still exists elsewhere in the account.
+    pub all: bool,
+}
+
+/// Where deleted mail goes; where it was, if nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RestoreTo {
+    /// One of the addresses of another account.
+    pub account: Option<String>,
+    /// A mailbox that is there.
+    pub mailbox: Option<String>,
 }
 
 /// An answer: the variant that belongs to the request's.
@@ -134,6 +214,8 @@ pub enum Answer {
         /// The account's login name.
         address: String,
     },
+    /// The account, with the quota that counts from now on.
+    AccountQuota(AccountRow),
     /// The account and its mail are gone.
     AccountRemoved {
         /// What its login name was.
@@ -164,8 +246,53 @@ pub enum Answer {
         /// Its address.
         address: String,
     },
+    /// Deleted mail, newest first.
+    Deleted {
+        /// Of all that, the first rows.
+        rows: Vec<DeletedRow>,
+        /// How many messages it is in all.
+        messages: u64,
+        /// Whether there are more rows than are told.
+        more: bool,
+    },
+    /// Where mail is back.
+    Restored(Vec<RestoredRow>),
     /// How the server is.
     Status(Box<Status>),
+}
+
+/// A deleted message, or a deleted mailbox with everything in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedRow {
+    /// What names it, for bringing it back.
+    pub id: String,
+    /// When it went (seconds since 1970).
+    pub at: i64,
+    /// The account's login name; `#3` if it is gone.
+    pub account: String,
+    /// The mailbox's name then.
+    pub mailbox: String,
+    /// Whether the whole mailbox went.
+    pub whole: bool,
+    /// How many messages this row stands for.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// The sender; nothing for a mailbox.
+    pub from: Option<String>,
+    /// The subject; nothing for a mailbox.
+    pub subject: Option<String>,
+}
+
+/// A mailbox that messages came back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredRow {
+    /// The account's login name.
+    pub account: String,
+    /// The mailbox's name.
+    pub mailbox: String,
+    /// How many.
+    pub messages: u64,
 }
 
 /// A domain, for a list.
@@ -192,6 +319,12 @@ pub struct AccountRow {
     pub messages: u64,
     /// Their octets.
     pub octets: u64,
+    /// How many messages it may hold, if there is a limit.
+    #[serde(default)]
+    pub messages_quota: Option<u64>,
+    /// How many octets it may hold, if there is a limit.
+    #[serde(default)]
+    pub octets_quota: Option<u64>,
 }
 
 /// An alias, for a list.

@@ -19,9 +19,9 @@ impl Admin {
         status.aliases = directory.aliases().map(|_| 1).sum();
         for account in directory.accounts() {
             status.accounts += 1;
-            let (messages, octets) = self.holds(account);
-            status.store.messages += messages;
-            status.store.octets += octets;
+            let usage = self.store.usage(account.id);
+            status.store.messages += usage.messages;
+            status.store.octets += usage.storage;
         }
         Answer::Status(Box::new(status))
     }

@@ -12,6 +12,7 @@ mod print;
 mod secret;
 mod serve;
 mod status;
+mod undelete;
 
 use std::io;
 use std::path::Path;
@@ -52,6 +53,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Domain(command) => people::domain(&asker(cli.config.as_deref())?, command),
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
+        Command::Undelete(command) => undelete::undelete(&asker(cli.config.as_deref())?, command),
     }
 }
 
@@ -179,6 +181,7 @@ impl Command {
                 AccountCommand::Add { output, .. }
                 | AccountCommand::List(output)
                 | AccountCommand::Password { output, .. }
+                | AccountCommand::Quota { output, .. }
                 | AccountCommand::Remove { output, .. }
                 | AccountCommand::Address(
                     AddressCommand::Add { output, .. } | AddressCommand::Remove { output, .. },
@@ -188,6 +191,9 @@ impl Command {
                 AliasCommand::Add { output, .. }
                 | AliasCommand::List(output)
                 | AliasCommand::Remove { output, .. },
+            )
+            | Command::Undelete(
+                UndeleteCommand::List { output, .. } | UndeleteCommand::Restore { output, .. },
             ) => *output,
         };
         output.json

@@ -66,6 +66,8 @@ impl Routed {
                 date: Some(InternalDate { unix: now.unix, zone_minutes: now.zone_minutes }),
             });
         }
+        // What RCPT let in is not refused for want of room any more.
+        batch.accepted();
         let committed = house.store.commit(batch).await?;
         tracing::info!(%id, from = %sender, message_id, size, to = deliveries.len(), "accepted");
         log_deliveries(house, &id, &deliveries, &committed.outcomes);

@@ -155,7 +155,9 @@ impl Server {
         let bound = bind_all(&config)?;
 
         let directory = config.data_dir.clone();
-        let opening = tokio::task::spawn_blocking(move || storage::open(&directory, LOCK_WAIT, condemned));
+        let days = config.undelete_days;
+        let opening =
+            tokio::task::spawn_blocking(move || storage::open(&directory, days, LOCK_WAIT, condemned));
         let opened = tokio::select! {
             opened = opening => opened.map_err(|why| io("the store cannot be opened", why.into()))?,
             // Whoever is opened later is closed by the next opening: nothing was served.

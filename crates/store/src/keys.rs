@@ -22,7 +22,7 @@ use wire::ids::{ModSeq, Uid, UidValidity};
 use crate::codec::{Put, Take};
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::{Index, IndexError, Writes};
-use crate::record::special_use;
+use crate::record::{decode_quota, encode_quota, special_use};
 use crate::state::block::Block;
 use crate::state::directory::{Directory, MailboxInfo, Target};
 use crate::state::mailbox::{Head, Mailbox, Rows};
@@ -162,6 +162,7 @@ fn directory_entries(directory: &Directory) -> BTreeMap<Vec<u8>, Vec<u8>> {
         v.str(&account.password);
         v.u64(account.credentials);
         v.i64(account.created.secs);
+        encode_quota(&account.quota, &mut v);
         account.addresses.iter().for_each(|a| v.str(a));
         entries.insert(key(b'A', account.id.0), v);
         for path in &account.subscriptions {
@@ -306,6 +307,10 @@ pub(crate) fn load(index: &dyn Index) -> Result<Option<Published>, IndexError> {
     if bad || !same {
         return Err(corrupt("a mailbox's head"));
     }
+    for mailbox in published.mailboxes.values() {
+        let account = published.directory.mailbox(mailbox.id).map(|info| info.account);
+        account.into_iter().for_each(|account| published.totals.change(account, None, Some(&mailbox.head)));
+    }
     Ok(Some(published))
 }
 
@@ -358,9 +363,11 @@ fn directory_entry(directory: &mut Directory, key: &[u8], value: &[u8]) -> Optio
             let id = AccountId(id_of(key)?);
             let (login, password) = (take.str()?, take.str()?);
             let (credentials, created) = (take.u64()?, take.i64()?);
+            let quota = decode_quota(&mut take)?;
             directory.add_account(id, login, password, created);
             let account = Arc::make_mut(directory.accounts.get_mut(&id)?);
             account.credentials = credentials;
+            account.quota = quota;
             while !take.is_empty() {
                 let address = take.string()?;
                 directory.targets.insert(address.clone(), Arc::new(Target::Account(id)));

@@ -27,6 +27,7 @@ use crate::spool::{Body, Spool, SpoolError, Spooled};
 use crate::state::block::Row;
 use crate::state::directory::Directory;
 use crate::state::mailbox::{Head, Mailbox};
+use crate::state::usage::Usage;
 use crate::state::view::{Changes, View};
 use crate::watch::{Place, Watch};
 
@@ -168,6 +169,12 @@ impl Store {
     #[must_use]
     pub fn head(&self, id: MailboxId) -> Option<Head> {
         self.shared().world.read().mailboxes.get(&id).map(|m| m.head)
+    }
+
+    /// What an account holds in all its mailboxes. Never touches the disk.
+    #[must_use]
+    pub fn usage(&self, id: AccountId) -> Usage {
+        self.shared().world.read().totals.get(id)
     }
 
     fn mailbox(&self, id: MailboxId) -> Result<Arc<Mailbox>, ReadError> {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::*;
 use store::index::model::{Fate, ModelHost};
@@ -142,7 +142,7 @@ fn what_is_dead_goes_and_everything_else_is_as_it_was() {
         }
         let (store, opening) = eager_at(dir.path());
         assert!(opening.rot.is_empty() && opening.missing_bodies.is_empty(), "{opening:?}");
-        assert_eq!(picture(&store), before);
+        assert_eq!(without_numbers(&picture(&store)), without_numbers(&before));
         append(&store, inbox, 7);
         assert_eq!(append(&store, inbox, 8), store.view(inbox).unwrap().last_uid().unwrap());
         expunge(&store, inbox, &[(67, u32::MAX)]);
@@ -227,8 +227,9 @@ fn a_power_cut_at_each_step_of_a_compaction_changes_nothing() {
         let done = !disk.is_off();
         drop(store);
         disk.restart(true);
-        let model =
-            Arc::new(model.restart(disk.vfs(), if step % 2 == 0 { Fate::Kept } else { Fate::Ruined }));
+        let model = Arc::new(
+            model.restart(disk.vfs(), if step.is_multiple_of(2) { Fate::Kept } else { Fate::Ruined }),
+        );
         let (store, opening) = Store::open(sim_options(&disk, &model, 1)).unwrap();
         assert!(opening.rot.is_empty() && opening.missing_bodies.is_empty(), "step {step}: {opening:?}");
         assert_eq!(picture(&store), before, "step {step}");
@@ -283,27 +284,20 @@ fn half_of_a_gigabyte_comes_back() {
     assert!(full > 1 << 30, "{full}");
     let gone: Vec<(u32, u32)> = (0..COUNT / 2).map(|n| (n * 2 + 1, n * 2 + 1)).collect();
     expunge(&store, mailbox, &gone);
-    let begun = Instant::now();
     let mut now = full;
-    while full.saturating_sub(now) < 450 << 20 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(300),
-            "{} of {full}: {:?}",
-            full.saturating_sub(now),
-            store.health()
-        );
-        std::thread::sleep(Duration::from_millis(100));
+    for looks in 0.. {
         now = tree_octets(dir.path());
+        if full.saturating_sub(now) >= 450 << 20 {
+            break;
+        }
+        // Nobody tells when space comes back, so it is looked for, five minutes at most.
+        assert!(looks < 3_000, "{now} of {full}: {:?}", store.health());
+        std::thread::sleep(Duration::from_millis(100));
     }
     for row in store.view(mailbox).unwrap().rows().step_by(97) {
         assert!(read(&store, &row) == text(row.uid.get() - 1), "message {}", row.uid);
     }
-    eprintln!(
-        "{} MiB of {} MiB came back in {:?}",
-        full.saturating_sub(now) >> 20,
-        full >> 20,
-        begun.elapsed()
-    );
+    eprintln!("{} MiB of {} MiB came back", full.saturating_sub(now) >> 20, full >> 20);
     store.close().unwrap();
 }
 

@@ -3,7 +3,9 @@
 mod demo;
 mod index;
 mod people;
+mod quota;
 mod serve;
+mod undelete;
 mod words;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -145,6 +145,7 @@ impl Committer {
             commit: ModSeq(commit),
             now,
             frozen: shared.frozen(),
+            accepted: request.batch.accepted,
             records: false,
         };
         let intents = request.batch.intents.iter().map(|i| check.intent(i));

@@ -18,6 +18,7 @@ use crate::record::Record;
 use crate::shared::Shared;
 use crate::state::directory::Directory;
 use crate::state::mailbox::{Head, Tally};
+use crate::state::usage::Quota;
 use crate::state::vanished::Vanished;
 use crate::state::world::{Counters, Position, Published};
 
@@ -157,6 +158,9 @@ impl Filling<'_> {
             let (login, created) = (account.login.clone(), account.created.secs);
             self.say(Record::Account { id, login, password: password.clone(), created })?;
             self.say(Record::Password { id, password, credentials: account.credentials })?;
+            if account.quota != Quota::default() {
+                self.say(Record::Quota { account: id, quota: account.quota })?;
+            }
             for address in &account.addresses {
                 self.say(Record::Address { account: id, address: address.clone() })?;
             }

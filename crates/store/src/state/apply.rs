@@ -8,6 +8,7 @@ use super::block::{BLOCK_ROWS, Row};
 use super::directory::{Account, Directory, MailboxInfo, Target};
 use super::draft::Draft;
 use super::mailbox::Mailbox;
+use super::usage::Quota;
 use super::world::Side;
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::IndexError;
@@ -215,6 +216,10 @@ impl Draft<'_> {
                 });
                 *id
             }
+            Record::Quota { account, quota } => {
+                self.directory_mut().edit(*account, |a| a.quota = *quota);
+                *account
+            }
             Record::Address { account, address } => {
                 let directory = self.directory_mut();
                 directory.targets.insert(address.clone(), Arc::new(Target::Account(*account)));
@@ -247,6 +252,7 @@ impl Directory {
             login: login.to_owned(),
             password: password.to_owned(),
             credentials: 1,
+            quota: Quota::default(),
             created: UnixTime { secs: created, nanos: 0 },
             addresses: Vec::new(),
             mailboxes: Vec::new(),

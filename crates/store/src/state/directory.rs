@@ -10,6 +10,7 @@ use std::sync::Arc;
 use wire::flag::SpecialUse;
 use wire::ids::UidValidity;
 
+use super::usage::Quota;
 use crate::id::{AccountId, MailboxId, UnixTime};
 
 /// What an address leads to.
@@ -32,6 +33,8 @@ pub struct Account {
     pub password: String,
     /// Rises with each password change.
     pub credentials: u64,
+    /// What it may hold.
+    pub quota: Quota,
     /// When it was made.
     pub created: UnixTime,
     /// Its addresses, the first one made first.
