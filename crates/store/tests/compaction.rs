@@ -313,3 +313,60 @@ fn tree_octets(dir: &Path) -> u64 {
     };
     entries.filter_map(Result::ok).map(of).sum()
 }
+
+#[test]
+fn on_a_full_disk_the_oldest_deleted_mail_makes_room() {
+    let disk = SimDisk::new(5);
+    let model = Arc::new(ModelHost::new(disk.vfs()));
+    let mut options = sim_options(&disk, &model, 0);
+    let clock = Arc::new(Slow::default());
+    options.clock = clock.clone();
+    options.tuning.undelete_days = 14;
+    options.tuning.reserve = 256 << 10;
+    options.tuning.compact_every = Duration::from_secs(600);
+    disk.report_free(Some(1 << 30));
+    let (store, _) = Store::open(options).unwrap();
+    let [inbox, _] = worn(&store);
+    rest(&store);
+    let kept = |store: &Store| {
+        let filter = store::RetainedFilter { all: true, ..Default::default() };
+        store.retained(&filter).unwrap().count()
+    };
+    let first = kept(&store);
+    clock.0.fetch_add(3 * 24 * 3_600, std::sync::atomic::Ordering::Relaxed);
+    expunge(&store, inbox, &[(3, 3), (6, 6)]);
+    rest(&store);
+    assert_eq!(kept(&store), first + 2, "nothing goes while there is room");
+    disk.report_free(Some(200 << 10));
+    store.step_apply();
+    assert_eq!(store.health().mode, store::Mode::LowSpace);
+    let sides = disk.files().iter().filter(|(path, _)| path.ends_with(".side")).count();
+    for _ in 0..20 {
+        clock.0.fetch_add(11, std::sync::atomic::Ordering::Relaxed);
+        rest(&store);
+        if store.health().compacted_segments > 0 {
+            break;
+        }
+    }
+    assert!(store.health().compacted_segments > 0, "{:?}", store.health());
+    assert!(disk.files().iter().filter(|(path, _)| path.ends_with(".side")).count() < sides);
+    assert_eq!(kept(&store), 2, "the older day has gone, the newer one has not");
+    disk.report_free(Some(1 << 30));
+    clock.0.fetch_add(11, std::sync::atomic::Ordering::Relaxed);
+    rest(&store);
+    assert_eq!((kept(&store), store.health().mode), (2, store::Mode::Serving));
+}
+
+/// A clock that goes on when it is told to.
+#[derive(Debug, Default)]
+struct Slow(std::sync::atomic::AtomicU64);
+
+impl store::Clock for Slow {
+    fn wall(&self) -> store::UnixTime {
+        let secs = 1_800_000_000 + self.0.load(std::sync::atomic::Ordering::Relaxed).cast_signed();
+        store::UnixTime { secs, nanos: 0 }
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}

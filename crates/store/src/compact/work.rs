@@ -10,12 +10,15 @@ use super::rewrite::{self, Plan, RewriteError};
 use crate::commit::Commit;
 use crate::group::BORDER;
 use crate::intent::Batch;
+use crate::retention;
 use crate::segment::{self, DIR, Known, Opened, generation_path, main_path, side_path};
 use crate::shared::Shared;
 use crate::snapshot::read::Flaw;
 use crate::snapshot::{self, load, path_of};
 use crate::vfs::{Open, read_full};
 
+/// With the disk full, so long between two tries.
+const SOON: Duration = Duration::from_secs(10);
 /// A snapshot older than this is renewed if anything has happened since.
 const DAY: i64 = 24 * 3_600;
 
@@ -133,7 +136,9 @@ impl Work {
     /// Space comes back only by a new snapshot: when enough was given up, when one is missing, or once a day.
     fn ask_for_a_snapshot(&mut self, shared: &Shared) {
         let now = shared.clock.monotonic();
-        let waited = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= shared.tuning.compact_every);
+        let short = shared.low_space.load(Ordering::Relaxed);
+        let every = if short { SOON.min(shared.tuning.compact_every) } else { shared.tuning.compact_every };
+        let waited = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= every);
         if !waited || self.dropping.is_some() {
             return;
         }
@@ -145,8 +150,12 @@ impl Work {
         let old = last
             .as_ref()
             .is_none_or(|last| behind && shared.clock.wall().secs.saturating_sub(last.time.secs) >= DAY);
-        let short = shared.low_space.load(Ordering::Relaxed) && forgotten > self.forgotten;
-        if !(much || short || old || self.wants_snapshot) || position.seq == 0 {
+        let hopeful = short && forgotten > self.forgotten;
+        if !(much || hopeful || old || self.wants_snapshot) || position.seq == 0 {
+            // All that is dead has gone, and there still is no room.
+            if short && retention::give_up_the_oldest_day(shared).is_ok_and(|any| any) {
+                self.asked = Some(now);
+            }
             return;
         }
         self.asked = Some(now);
