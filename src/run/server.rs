@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use store::{Mode, Store};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::signals::{Asked, Hangup, Signals};
@@ -21,6 +22,7 @@ use crate::admin::control::Control;
 use crate::admin::{Admin, CertificateStatus, Facts, ListenerStatus, ServerStatus};
 use crate::clock;
 use crate::config::{Address, Config};
+use crate::disk;
 use crate::login::Door;
 use crate::net::{self, Bound, Gate, Listening, Meter, Service, Stopper, Terms};
 use crate::tls::{self, Certificates};
@@ -163,6 +165,7 @@ impl Server {
         };
         let (store, opening) = opened?;
         storage::log_opening(&config.data_dir, &opening);
+        disk::lend_threads(&store, Handle::current());
 
         let certificates = Certificates::open(certificate_source(&config), clock::wall().seconds)?;
         let door = Door::new(store.clone(), super::passwords()?, config.limits.failed_logins);

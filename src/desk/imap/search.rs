@@ -18,8 +18,9 @@ use wire::imap::search::{SearchKey, SearchText};
 use wire::imap::session::Ended;
 
 use super::selected::{Selected, write};
-use super::{ImapDesk, Outcome, blocking, fetch};
+use super::{ImapDesk, Outcome, fetch};
 use crate::clock;
+use crate::disk;
 use crate::mime::text::{Finder, Where, needle, read};
 use crate::mime::{Digest, header, words};
 use crate::net::Out;
@@ -280,7 +281,7 @@ impl ImapDesk {
             }
             true
         };
-        while if reads { blocking(|| look(&mut found)) } else { look(&mut found) } {
+        while if reads { disk::blocking(|| look(&mut found)) } else { look(&mut found) } {
             tokio::task::yield_now().await;
             if self.session.as_ref().is_none_or(crate::login::Session::has_ended) {
                 return Err(Ended::no(Some(Code::Unavailable), "The session has ended"));

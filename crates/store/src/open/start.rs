@@ -72,7 +72,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     if position.seq > 0 && (options.clock.wall().secs - position.time.secs).abs() > LONG {
         shared.freeze();
     }
-    let mut writer = Writer { shared: shared.clone(), file, segment: number, capacity, position };
+    let mut writer =
+        Writer { shared: shared.clone(), file, segment: number, capacity, written: position.end, position };
     if matches!(known.end, Tail::Rotten { .. }) {
         // Nothing is ever written behind rot in the same file.
         let now = shared.group_time(position.time);
