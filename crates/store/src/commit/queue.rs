@@ -30,13 +30,15 @@ struct Inner {
     /// The committer's thread sleeps until so many requests are here; 0: it does not sleep. Waking it is a system call,
     /// and a switch of threads that would find too little.
     sleeps_until: usize,
+    /// A caller writes: what comes meanwhile is the thread's when it has finished.
+    taken: bool,
     /// It is to look around, although there may be nothing to write.
     look: bool,
 }
 
 impl Inner {
     fn wakes(&self) -> bool {
-        self.sleeps_until > 0 && self.requests.len() >= self.sleeps_until
+        !self.taken && self.sleeps_until > 0 && self.requests.len() >= self.sleeps_until
     }
 }
 
@@ -53,6 +55,16 @@ pub(crate) enum Found {
     /// Time to look around.
     Nothing,
     Closed,
+}
+
+/// A caller takes requests out, not the committer's thread; until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Taken<'a>(&'a Queue);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
 }
 
 impl Queue {
@@ -77,25 +89,30 @@ impl Queue {
         commit
     }
 
-    /// As [`Queue::push`], for a caller that holds the committer and takes it out itself: nobody is woken. Gives the batch
-    /// back if others are here already.
-    pub(crate) fn push_first(&self, batch: Batch) -> Result<Commit, Batch> {
+    /// As [`Queue::push`], for a caller that holds the committer and takes it out itself: nobody is woken until it has
+    /// finished. Gives the batch back if others are here already.
+    pub(crate) fn push_first(&self, batch: Batch) -> Result<(Commit, Taken<'_>), Batch> {
         let mut inner = self.lock();
         if inner.closing || !inner.requests.is_empty() {
             return Err(batch);
         }
         let (commit, slot) = Commit::new();
         inner.requests.push_back(Request { batch, slot });
-        Ok(commit)
+        inner.taken = true;
+        Ok((commit, Taken(self)))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().requests.is_empty()
     }
 
-    /// Wakes the committer's thread if it sleeps although somebody waits.
-    pub(crate) fn call(&self) {
-        if self.lock().wakes() {
+    fn give_back(&self) {
+        let wakes = {
+            let mut inner = self.lock();
+            inner.taken = false;
+            inner.wakes() || inner.closing
+        };
+        if wakes {
             self.come.notify_one();
         }
     }
@@ -122,10 +139,10 @@ impl Queue {
             if inner.abandoned {
                 return Found::Closed;
             }
-            if !inner.requests.is_empty() {
+            if !inner.taken && !inner.requests.is_empty() {
                 return Found::Work;
             }
-            if inner.closing {
+            if !inner.taken && inner.closing {
                 return Found::Closed;
             }
             if inner.look {

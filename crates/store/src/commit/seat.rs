@@ -103,8 +103,8 @@ impl Seat {
     pub(crate) fn commit(&self, batch: Batch) -> Commit {
         let queue = &self.shared.queue;
         let Some(mut seat) = self.free() else { return queue.push(batch) };
-        let commit = match queue.push_first(batch) {
-            Ok(commit) => commit,
+        let (commit, taken) = match queue.push_first(batch) {
+            Ok(first) => first,
             Err(batch) => {
                 drop(seat);
                 return queue.push(batch);
@@ -116,9 +116,10 @@ impl Seat {
         }
         // The first step may have done no more than open the segment in which the batch has room.
         while commit.ready().is_none() && self.step_in(&mut seat) {}
-        drop((write, seat));
-        // What was asked for meanwhile, and did not fit that group, is the thread's.
-        queue.call();
+        drop(write);
+        drop(seat);
+        // What was asked for meanwhile, and did not come into that group, is the thread's.
+        drop(taken);
         commit
     }
 
