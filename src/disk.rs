@@ -21,12 +21,17 @@ pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
 /// Lets the store write on this runtime's threads what [`commit`] is asked for, if there is more than one of them.
 ///
 /// `block_in_place` would cost what this is to save: it wakes another thread for each write. A thread that waits for a
-/// quick disk is busy no longer than with any other work. Should the disk be slow for once, the runtime is given
-/// something to do: that wakes another of its threads, which takes over this one's tasks and sockets.
+/// quick disk is busy no longer than with any other work; should the disk be slow for once, another takes over.
 pub fn lend_threads(store: &Store, runtime: Handle) {
     if runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1 {
-        store.lend_threads(move || drop(runtime.spawn(async {})));
+        store.lend_threads(move || stand_in(&runtime));
     }
+}
+
+/// One of the runtime's threads is blocked. It may be the one that looked after the sockets: something to do wakes
+/// another, which then looks after them, and takes over what waited for the first.
+fn stand_in(runtime: &Handle) {
+    drop(runtime.spawn(async {}));
 }
 
 /// Commits a batch, and waits until it is on disk.
@@ -39,4 +44,45 @@ pub async fn commit(store: &Store, batch: Batch) -> Result<Committed, CommitErro
         consume_budget().await;
     }
     store.commit_here(batch).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_blocked_thread_stops_nobody_once_another_stands_in() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        for _ in 0..20 {
+            let (begin, begun) = mpsc::channel();
+            let (tell, told) = mpsc::channel();
+            let (mut near, mut far) = {
+                let _in = handle.enter();
+                UnixStream::pair().unwrap()
+            };
+            // It needs the sockets looked after...
+            handle.spawn(async move {
+                far.read_u8().await.unwrap();
+                tell.send(()).unwrap();
+            });
+            // ...while this one blocks until it has run.
+            let blocked = handle.spawn(async move {
+                near.write_u8(1).await.unwrap();
+                begin.send(()).unwrap();
+                told.recv().unwrap();
+            });
+            begun.recv().unwrap();
+            while !blocked.is_finished() {
+                stand_in(&handle);
+                std::thread::yield_now();
+            }
+        }
+    }
 }

@@ -155,6 +155,9 @@ impl Server {
         limits::raise_open_files(config.limits.connections);
         let bound = bind_all(&config)?;
 
+        // The first octets of randomness take 20 ms: the library gathers them from the processor's jitter. The
+        // certificate needs some, so it is begun beside the store.
+        tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
         let directory = config.data_dir.clone();
         let opening = tokio::task::spawn_blocking(move || storage::open(&directory, LOCK_WAIT, condemned));
         let opened = tokio::select! {

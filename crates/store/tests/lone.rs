@@ -274,7 +274,7 @@ fn alone_and_together_nothing_is_lost_or_out_of_order() {
                             }
                             for i in 0..8 {
                                 let n = t * 10_000 + round * 100 + mine.len() as u32 % 100;
-                                let here = (n + i) % 4 != 0;
+                                let here = !(n + i).is_multiple_of(4);
                                 let seen = newest.load(Ordering::SeqCst);
                                 let commit =
                                     if here { place.here(n) } else { place.store.commit(place.message(n)) };

@@ -78,7 +78,7 @@ impl Lookout {
             return;
         }
         last.same += 1;
-        if writes % 2 == 0 {
+        if writes.is_multiple_of(2) {
             // A write that begins just now sees this, or is seen by the look after it.
             self.looked_at.store(last.same < REST, Ordering::SeqCst);
         } else if last.same == 1
