@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use store::{Mode, Store};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use wire::machine::Away;
 
@@ -22,6 +23,7 @@ use crate::admin::control::Control;
 use crate::admin::{Admin, CertificateStatus, Facts, ListenerStatus, ServerStatus};
 use crate::clock;
 use crate::config::{Address, Config};
+use crate::disk;
 use crate::login::Door;
 use crate::net::{self, Bound, Gate, Listening, Meter, Service, Stopper, Terms};
 use crate::tls::{self, Certificates};
@@ -154,6 +156,9 @@ impl Server {
         limits::raise_open_files(config.limits.connections);
         let bound = bind_all(&config)?;
 
+        // The first octets of randomness take 20 ms: the library gathers them from the processor's jitter. The
+        // certificate needs some, so it is begun beside the store.
+        tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
         let directory = config.data_dir.clone();
         let days = config.undelete_days;
         let opening =
@@ -166,6 +171,7 @@ impl Server {
         };
         let (store, opening) = opened?;
         storage::log_opening(&config.data_dir, &opening);
+        disk::lend_threads(&store, Handle::current());
 
         let certificates = Certificates::open(certificate_source(&config), clock::wall().seconds)?;
         let door = Door::new(store.clone(), super::passwords()?, config.limits.failed_logins);

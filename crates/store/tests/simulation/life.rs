@@ -164,6 +164,7 @@ impl Life {
         let tuning = Tuning {
             segment: 32 << 10 << rng.below(3),
             side_above: 2 << 10 << rng.below(3),
+            ahead: 4 << 10 << rng.below(3),
             memory_bodies: 24 << 10,
             group_commits: 1 + rng.index(6),
             group_octets: 12 << 10,
@@ -608,6 +609,12 @@ impl Life {
                 },
                 other => other.clone(),
             });
+        }
+        // Whoever is alone may write its own group.
+        if self.in_flight.is_empty() && self.rng.chance(20) {
+            let commit = Box::pin(store.commit_here(batch));
+            self.in_flight.push((op, commit));
+            return self.hear();
         }
         let mut commit = Box::pin(store.commit(batch));
         let mut context = Context::from_waker(Waker::noop());
