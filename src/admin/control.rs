@@ -205,7 +205,9 @@ where
             let stream = read.into_inner().reunite(write).map_err(io::Error::other)?.into_std()?;
             stream.set_nonblocking(false)?;
             let transfer = Arc::clone(transfer);
-            return tokio::task::spawn_blocking(move || transfer(&request, stream)).await.map_err(io::Error::other);
+            return tokio::task::spawn_blocking(move || transfer(&request, stream))
+                .await
+                .map_err(io::Error::other);
         }
         if !whole {
             return Ok(()); // Where the next request would begin is not known.

@@ -77,7 +77,8 @@ impl Admin {
             }
             _ => {
                 tracing::info!(account = account.login, "export begins");
-                FrameSink::new(stream).and_then(|mut sink| port::read_account(&self.store, account.id, &mut sink))
+                FrameSink::new(stream)
+                    .and_then(|mut sink| port::read_account(&self.store, account.id, &mut sink))
             }
         };
         match result {

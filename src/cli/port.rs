@@ -96,7 +96,9 @@ pub(super) fn export(ask: &Asker, args: &ExportArgs) -> Result<ExitCode, Failure
                 return Err(Failure::plain(Kind::Failed, "the server answered something that was not asked"));
             };
             let directory = |login: &str| args.dir.join(login.replace('/', "_").trim_start_matches('.'));
-            rows.iter().map(|row| (row.login.clone(), directory(&row.login))).collect::<Vec<(String, PathBuf)>>()
+            rows.iter()
+                .map(|row| (row.login.clone(), directory(&row.login)))
+                .collect::<Vec<(String, PathBuf)>>()
         }
     };
     let mut whole = true;
@@ -167,7 +169,10 @@ fn page(account: &str, what: &str, report: &Report, took: Duration) -> String {
         duration(took.as_secs())
     );
     if report.duplicates > 0 {
-        page.push_str(&format!("There already, and not taken twice: {}.\n", count(report.duplicates, "message")));
+        page.push_str(&format!(
+            "There already, and not taken twice: {}.\n",
+            count(report.duplicates, "message")
+        ));
     }
     if report.deleted > 0 {
         page.push_str(&format!(
@@ -188,13 +193,20 @@ fn page(account: &str, what: &str, report: &Report, took: Duration) -> String {
     }
     let missing = report.refused + report.not_mail;
     if !report.is_whole() {
-        page.push_str(&format!("\nNOT TAKEN: {}, {}.\n", count(report.refused, "message"), files(report.not_mail)));
+        page.push_str(&format!(
+            "\nNOT TAKEN: {}, {}.\n",
+            count(report.refused, "message"),
+            files(report.not_mail)
+        ));
         for refusal in report.refusals.iter().take(SHOWN) {
             page.push_str(&format!("  {}: {}\n", refusal.what, refusal.why));
         }
         let shown = u64::try_from(report.refusals.len().min(SHOWN)).unwrap_or(u64::MAX);
         if missing > shown {
-            page.push_str(&format!("  and {} more; --json lists the first thousand\n", number(missing - shown)));
+            page.push_str(&format!(
+                "  and {} more; --json lists the first thousand\n",
+                number(missing - shown)
+            ));
         }
     }
     page
@@ -249,7 +261,9 @@ mod tests {
         report.mailboxes.insert("Work/A".into(), count(200, 1, true));
         assert!(report.is_whole());
         report.refused = 1;
-        report.refusals.push(Refusal { what: "a.mbox, message 7".into(), why: "it is larger than 50 MB".into() });
+        report
+            .refusals
+            .push(Refusal { what: "a.mbox, message 7".into(), why: "it is larger than 50 MB".into() });
         report.renamed.push(("a\u{7}b".into(), "a_b".into()));
         let expected = "\
 a@b.test: 1,200 messages came over, 5.0 MB, in 1 min.
@@ -266,6 +280,8 @@ NOT TAKEN: 1 message, 0 files that are no mail.
 ";
         assert_eq!(page("a@b.test", "came over", &report, Duration::from_secs(70)), expected);
         report.dry_run = true;
-        assert!(page("a@b.test", "came over", &report, Duration::ZERO).contains("1,200 messages would come over"));
+        assert!(
+            page("a@b.test", "came over", &report, Duration::ZERO).contains("1,200 messages would come over")
+        );
     }
 }

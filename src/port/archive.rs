@@ -181,7 +181,8 @@ impl Holder {
             Kind::Zip => self.list_zip(),
             Kind::Tar | Kind::TarGz => self.list_tar(problem),
             Kind::File | Kind::Gz => {
-                let found = std::fs::metadata(&self.path).map_err(|why| Error::read(self.path.display(), why))?;
+                let found =
+                    std::fs::metadata(&self.path).map_err(|why| Error::read(self.path.display(), why))?;
                 let name = PathBuf::from(self.path.file_name().unwrap_or_default());
                 Ok(vec![Held { path: name, size: found.len(), mtime: mtime(&found), number: 0 }])
             }
@@ -191,7 +192,8 @@ impl Holder {
     fn zip(&self) -> Result<zip::ZipArchive<BufReader<File>>, Error> {
         let file = File::open(&self.path).map_err(|why| Error::read(self.path.display(), why))?;
         let archive = zip::ZipArchive::new(BufReader::with_capacity(STEP, file));
-        let archive = archive.map_err(|why| Error::wrong(self.path.display(), format!("a damaged zip archive: {why}")))?;
+        let archive = archive
+            .map_err(|why| Error::wrong(self.path.display(), format!("a damaged zip archive: {why}")))?;
         if archive.len() > limits::ARCHIVE_FILES {
             return Err(self.too_many());
         }
@@ -208,7 +210,8 @@ impl Holder {
         for number in 0..archive.len() {
             let Ok(file) = archive.by_index_raw(number) else { continue };
             if file.is_file() {
-                let path = inner_path(&file.name().unwrap_or_else(|_| String::from_utf8_lossy(file.name_raw())));
+                let path =
+                    inner_path(&file.name().unwrap_or_else(|_| String::from_utf8_lossy(file.name_raw())));
                 files.push(Held { path, size: file.size(), mtime: zip_mtime(&file), number });
             }
         }
@@ -229,7 +232,13 @@ impl Holder {
                 }
                 Err(why) => {
                     let name = self.path.display().to_string();
-                    problem(&name, &format!("the archive is damaged or cut short behind its file {}: {why}", files.len()));
+                    problem(
+                        &name,
+                        &format!(
+                            "the archive is damaged or cut short behind its file {}: {why}",
+                            files.len()
+                        ),
+                    );
                     // The last one may lack its end: reading it will tell.
                     return Ok(files);
                 }
@@ -351,7 +360,12 @@ fn zip_mtime<R: Read>(file: &zip::read::ZipFile<'_, R>) -> i64 {
     // MS-DOS time has no zone; UTC is as good as any.
     let time = file.last_modified().and_then(|t| {
         let date = wire::imap::date::Date::new(t.year(), t.month(), t.day())?;
-        Some(date.days() * 86_400 + i64::from(t.hour()) * 3_600 + i64::from(t.minute()) * 60 + i64::from(t.second()))
+        Some(
+            date.days() * 86_400
+                + i64::from(t.hour()) * 3_600
+                + i64::from(t.minute()) * 60
+                + i64::from(t.second()),
+        )
     });
     time.filter(|t| *t > 315_532_800).unwrap_or(0) // 1980-01-01 stands for no time at all.
 }

@@ -52,7 +52,9 @@ pub fn read_account(store: &Store, account: AccountId, sink: &mut dyn Sink) -> R
                 };
                 // Read whole, and so found sound, before any of it is given on.
                 match message.and_then(|message| message.to_vec()) {
-                    Ok(octets) if octets.len() as u64 == item.length => sink.put(&item, &mut octets.as_slice())?,
+                    Ok(octets) if octets.len() as u64 == item.length => {
+                        sink.put(&item, &mut octets.as_slice())?
+                    }
                     Ok(_) => sink.lost(&format!("{}, UID {}", info.path, row.uid), "its length is wrong")?,
                     Err(why) => sink.lost(&format!("{}, UID {}", info.path, row.uid), &why.to_string())?,
                 }
@@ -113,7 +115,10 @@ impl<'a> Writer<'a> {
         fs::create_dir_all(directory).map_err(|why| Error::write(shown, why))?;
         let mut found = fs::read_dir(directory).map_err(|why| Error::read(directory.display(), why))?;
         if found.next().is_some() {
-            return Err(Error::wrong(directory.display(), "it is not empty, and an export overwrites nothing"));
+            return Err(Error::wrong(
+                directory.display(),
+                "it is not empty, and an export overwrites nothing",
+            ));
         }
         let name = match format {
             Format::Mbox => "mbox",
@@ -162,7 +167,9 @@ impl<'a> Writer<'a> {
                     let other = m.entry.path.to_lowercase();
                     // Neither may be a directory of the other's.
                     let path = path.to_lowercase();
-                    other == path || other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"))
+                    other == path
+                        || other.starts_with(&format!("{path}/"))
+                        || path.starts_with(&format!("{other}/"))
                 })
         };
         let mut path = format!("{wanted}{suffix}");
@@ -223,7 +230,8 @@ impl<'a> Writer<'a> {
     }
 
     fn put_maildir(&mut self, spot: Spot, flags: &FlagNames, date: InternalDate) -> Result<(), Error> {
-        let canonical = lines::is_canonical(&self.octets);
+        // An empty file would be taken for no message.
+        let canonical = lines::is_canonical(&self.octets) && !self.octets.is_empty();
         self.written.clear();
         if canonical {
             let whole = self.octets.split_inclusive(|b| *b == b'\n');
@@ -273,7 +281,10 @@ impl<'a> Writer<'a> {
         list.push(b'\n');
         let path = self.directory.join(manifest::NAME);
         let mut file = File::create(path).map_err(failed)?;
-        file.write_all(&list).and_then(|()| file.sync_all()).and_then(|()| directory.sync_all()).map_err(failed)
+        file.write_all(&list)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| directory.sync_all())
+            .map_err(failed)
     }
 }
 

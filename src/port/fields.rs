@@ -73,8 +73,7 @@ impl Said {
     fn mozilla(&mut self, value: &[u8]) {
         let text = std::str::from_utf8(value.trim_ascii()).unwrap_or_default();
         let Ok(bits) = u32::from_str_radix(text, 16) else { return };
-        for (bit, flag) in
-            [(0x1, SystemFlag::Seen), (0x2, SystemFlag::Answered), (0x4, SystemFlag::Flagged)]
+        for (bit, flag) in [(0x1, SystemFlag::Seen), (0x2, SystemFlag::Answered), (0x4, SystemFlag::Flagged)]
         {
             if bits & bit != 0 {
                 self.flags.system = self.flags.system.with(flag);
@@ -227,7 +226,8 @@ pub(super) fn write_from_line(date: InternalDate, out: &mut Vec<u8>) {
     let mut text = Vec::new();
     DateTime { unix: date.unix, zone_minutes: date.zone_minutes }.encode(&mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
-    let clamped = DateTime::parse(text.trim_matches('"').as_bytes()).unwrap_or(DateTime { unix: 0, zone_minutes: 0 });
+    let clamped =
+        DateTime::parse(text.trim_matches('"').as_bytes()).unwrap_or(DateTime { unix: 0, zone_minutes: 0 });
     let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
         [usize::try_from(clamped.day().rem_euclid(7)).unwrap_or(0)];
     let mut parts = text.trim_matches('"').split(['-', ' ']).filter(|p| !p.is_empty());
@@ -237,10 +237,13 @@ pub(super) fn write_from_line(date: InternalDate, out: &mut Vec<u8>) {
     let zone = if clamped.zone_minutes == 0 {
         String::new()
     } else {
-        let (sign, zone) = (if clamped.zone_minutes < 0 { '-' } else { '+' }, clamped.zone_minutes.unsigned_abs());
+        let (sign, zone) =
+            (if clamped.zone_minutes < 0 { '-' } else { '+' }, clamped.zone_minutes.unsigned_abs());
         format!("{sign}{:02}{:02} ", zone / 60, zone % 60)
     };
-    out.extend_from_slice(format!("From MAILER-DAEMON {weekday} {month} {day:>2} {time} {zone}{year}\n").as_bytes());
+    out.extend_from_slice(
+        format!("From MAILER-DAEMON {weekday} {month} {day:>2} {time} {zone}{year}\n").as_bytes(),
+    );
 }
 
 /// When a message came, by its own header: the topmost Received field's date, or the Date field.
@@ -337,8 +340,16 @@ mod tests {
     #[test]
     fn fields_of_other_programs_are_read_and_taken_out() {
         for (header, words, rest) in [
-            ("Subject: x\r\nStatus: RO\r\nX-Status: AF\r\n\r\nbody", "\\Seen \\Answered \\Flagged", "Subject: x\r\n\r\nbody"),
-            ("X-Mozilla-Status: 0007\r\nX-Mozilla-Status2: 00000000\r\nX-Mozilla-Keys: $label1 NonJunk      \r\nA: b\r\n\r\n", "\\Seen \\Answered \\Flagged $label1 NonJunk", "A: b\r\n\r\n"),
+            (
+                "Subject: x\r\nStatus: RO\r\nX-Status: AF\r\n\r\nbody",
+                "\\Seen \\Answered \\Flagged",
+                "Subject: x\r\n\r\nbody",
+            ),
+            (
+                "X-Mozilla-Status: 0007\r\nX-Mozilla-Status2: 00000000\r\nX-Mozilla-Keys: $label1 NonJunk      \r\nA: b\r\n\r\n",
+                "\\Seen \\Answered \\Flagged $label1 NonJunk",
+                "A: b\r\n\r\n",
+            ),
             ("X-Mozilla-Status: 1001\r\nA: b\r\n\r\n", "\\Seen $Forwarded", "A: b\r\n\r\n"),
             ("X-UID: 7\r\nX-Keywords: a, b\r\nA: b\r\n\r\nStatus: R\r\n", "a b", "A: b\r\n\r\nStatus: R\r\n"),
             ("Content-Length: 4\r\nX-GM-THRID: 1\r\n\r\n", "", "Content-Length: 4\r\n\r\n"),
@@ -346,7 +357,11 @@ mod tests {
         ] {
             let mut message = header.as_bytes().to_vec();
             let said = strip(&mut message, false);
-            assert_eq!((said.flags, String::from_utf8(message).unwrap().as_str()), (flags(words), rest), "{header}");
+            assert_eq!(
+                (said.flags, String::from_utf8(message).unwrap().as_str()),
+                (flags(words), rest),
+                "{header}"
+            );
             assert!(!said.expunged);
         }
         let mut message = b"X-Mozilla-Status: 0009\r\nContent-Length: 1\r\n\r\n".to_vec();
@@ -357,10 +372,18 @@ mod tests {
     #[test]
     fn dates_of_messages() {
         for (message, unix, zone) in [
-            ("Received: by x; Fri, 8 Jul 2011 14:08:34 +0200\r\nDate: Mon, 1 Jan 2001 00:00:00 +0000\r\n\r\n", 1_310_126_914, 120),
+            (
+                "Received: by x; Fri, 8 Jul 2011 14:08:34 +0200\r\nDate: Mon, 1 Jan 2001 00:00:00 +0000\r\n\r\n",
+                1_310_126_914,
+                120,
+            ),
             ("Received: nonsense\r\nDate: Fri, 8 Jul 2011 07:08:34 -0500\r\n\r\n", 1_310_126_914, -300),
         ] {
-            assert_eq!(date_of(message.as_bytes()), Some(InternalDate { unix, zone_minutes: zone }), "{message}");
+            assert_eq!(
+                date_of(message.as_bytes()),
+                Some(InternalDate { unix, zone_minutes: zone }),
+                "{message}"
+            );
         }
         assert_eq!(date_of(b"Subject: x\r\n\r\nDate: Fri, 8 Jul 2011 07:08:34 -0500"), None);
     }

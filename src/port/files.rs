@@ -38,11 +38,42 @@ pub enum Format {
 /// Files beside mail that say nothing that is needed here.
 fn is_companion(name: &str) -> bool {
     let small = name.to_lowercase();
-    let by_end = [".msf", ".dat", ".html", ".json", ".plist", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".log"];
-    let by_name = ["subscriptions", "maildirfolder", "maildirsize", "popstate.dat", "filterlog.html", "folders", "sieve"];
+    if small.ends_with(".mbox") || small.ends_with(".eml") {
+        return false;
+    }
+    let by_end = [
+        ".msf",
+        ".dat",
+        ".html",
+        ".json",
+        ".plist",
+        ".sqlite",
+        ".sqlite-wal",
+        ".sqlite-shm",
+        ".lock",
+        ".log",
+    ];
+    let by_name = [
+        "subscriptions",
+        "maildirfolder",
+        "maildirsize",
+        "popstate.dat",
+        "filterlog.html",
+        "folders",
+        "sieve",
+    ];
     let by_start = [
-        "dovecot", "courier", ".mh_sequences", ".mbsyncstate", ".uidvalidity", ".ds_store", ".subscriptions", "msgfilterrules",
-        ".strm", ".lda-dupes", ".notmuch",
+        "dovecot",
+        "courier",
+        ".mh_sequences",
+        ".mbsyncstate",
+        ".uidvalidity",
+        ".ds_store",
+        ".subscriptions",
+        "msgfilterrules",
+        ".strm",
+        ".lda-dupes",
+        ".notmuch",
     ];
     by_end.iter().any(|e| small.ends_with(e))
         || by_name.contains(&small.as_str())
@@ -66,7 +97,8 @@ pub fn import_path(path: &Path, format: Format, feed: &mut Feed<'_>) -> Result<(
         None => (held.path.clone(), None),
     });
     // The mailboxes of our own exports that have no message: no file would name them.
-    let listed: Vec<manifest::Entry> = reader.manifests.values().flat_map(|m| m.mailboxes.iter().cloned()).collect();
+    let listed: Vec<manifest::Entry> =
+        reader.manifests.values().flat_map(|m| m.mailboxes.iter().cloned()).collect();
     for entry in &listed {
         named(entry, feed)?;
     }
@@ -159,13 +191,15 @@ impl<'a> Reader<'a> {
     fn file(&mut self, held: &Held, content: &mut dyn Read, feed: &mut Feed<'_>) -> Result<(), Error> {
         let levels = held.levels();
         let name = levels.last().cloned().unwrap_or_default();
+        // A mbox of our own export may lie in a directory called `new`.
         if let Some(folder) = maildir_folder(held)
+            && self.listed(&levels).is_none()
             && matches!(self.format, Format::Auto | Format::Maildir)
         {
             return if name.starts_with('.') { Ok(()) } else { self.maildir(held, &folder, content, feed) };
         }
         let in_tmp = levels.len() > 1 && levels[levels.len() - 2] == "tmp";
-        if in_tmp || name == manifest::NAME || is_companion(&name) && self.format != Format::Eml {
+        if in_tmp || name == manifest::NAME || self.format != Format::Eml && is_companion(&name) {
             return Ok(());
         }
         let is_eml = self.format == Format::Eml || has_ending(&name, "eml");
@@ -223,7 +257,10 @@ impl<'a> Reader<'a> {
                 Ok(Some(entry)) => entry,
                 Ok(None) => break,
                 Err(why) => {
-                    feed.refuse(format_args!("{name}, behind message {number}"), format_args!("it cannot be read on: {why}"));
+                    feed.refuse(
+                        format_args!("{name}, behind message {number}"),
+                        format_args!("it cannot be read on: {why}"),
+                    );
                     break;
                 }
             };
@@ -331,11 +368,13 @@ impl<'a> Reader<'a> {
         } else {
             feed.mailbox(inner, None)?
         };
-        let date = fields::date_of(&self.message).or_else(|| {
-            (held.mtime != 0).then_some(InternalDate { unix: held.mtime, zone_minutes: 0 })
-        });
+        let date = fields::date_of(&self.message)
+            .or_else(|| (held.mtime != 0).then_some(InternalDate { unix: held.mtime, zone_minutes: 0 }));
         let origin = Origin::File(held.name().into());
-        feed.put(Message { origin, to: spot.into_iter().collect(), flags: Default::default(), date }, &self.message)
+        feed.put(
+            Message { origin, to: spot.into_iter().collect(), flags: Default::default(), date },
+            &self.message,
+        )
     }
 
     /// Reads a file that is one message. Whether it was; else it has been told of.
@@ -353,7 +392,10 @@ impl<'a> Reader<'a> {
         self.message.shrink_to(4 << 20);
         if let Err(why) = read {
             let gone = why.kind() == io::ErrorKind::NotFound;
-            feed.refuse(held.name(), format_args!("it cannot be read{}: {why}", if gone { " any more" } else { "" }));
+            feed.refuse(
+                held.name(),
+                format_args!("it cannot be read{}: {why}", if gone { " any more" } else { "" }),
+            );
             return Ok(false);
         }
         if octets.len() as u64 > limits::MESSAGE {
@@ -400,7 +442,9 @@ fn stem(name: &str) -> String {
     let mut name = name;
     while let Some((before, ending)) = name.rsplit_once('.')
         && !before.is_empty()
-        && ["mbox", "mbx", "eml", "gz", "tgz", "tar", "zip", "sbd"].iter().any(|e| ending.eq_ignore_ascii_case(e))
+        && ["mbox", "mbx", "eml", "gz", "tgz", "tar", "zip", "sbd"]
+            .iter()
+            .any(|e| ending.eq_ignore_ascii_case(e))
     {
         name = before;
     }
@@ -410,7 +454,10 @@ fn stem(name: &str) -> String {
 /// The mailbox of a mbox file by its path: Thunderbird's `A.sbd/B`, Apple's `A.mbox/mbox`, or plain directories.
 fn mbox_levels(levels: &[String]) -> Vec<String> {
     let mut names: Vec<String> = levels.iter().map(|level| stem(level)).collect();
-    if levels.len() > 1 && levels.last().is_some_and(|l| l == "mbox") && has_ending(&levels[levels.len() - 2], "mbox") {
+    if levels.len() > 1
+        && levels.last().is_some_and(|l| l == "mbox")
+        && has_ending(&levels[levels.len() - 2], "mbox")
+    {
         names.pop();
     }
     names
@@ -434,7 +481,9 @@ fn wrapped(files: &[Held]) -> usize {
         }
         common = Some(match common {
             None => levels,
-            Some(before) => before.into_iter().zip(levels).take_while(|(a, b)| a == b).map(|(a, _)| a).collect(),
+            Some(before) => {
+                before.into_iter().zip(levels).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+            }
         });
     }
     common.map_or(0, |common| common.len())

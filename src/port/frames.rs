@@ -29,6 +29,9 @@ use super::{Error, Fate, Item, Look, Opened, Place, Sink, Spot};
 const BUFFER: usize = 256 * 1024;
 /// Fates told together.
 const TOGETHER: usize = 128;
+/// Whoever waits for fates must not wait for those of messages that the other end still gathers.
+const ENOUGH: usize = limits::PORT_WINDOW / 2;
+const _: () = assert!(ENOUGH > super::store_sink::UNTOLD + TOGETHER);
 /// A sender that says nothing for this long lets what came be settled.
 const TICK: Duration = Duration::from_secs(1);
 /// Such ticks until the other end is given up: a source behind it may be slow (another server that holds us back).
@@ -189,7 +192,8 @@ impl FrameSink {
         while most.is_none_or(|most| self.open > most) {
             match receive_line(&mut self.read)? {
                 Reply::Fates(fates) => {
-                    self.open = self.open.checked_sub(fates.len()).ok_or_else(|| talk("a fate of no message"))?;
+                    self.open =
+                        self.open.checked_sub(fates.len()).ok_or_else(|| talk("a fate of no message"))?;
                     self.fates.extend(fates);
                 }
                 Reply::Stop(stop) => return Err(stopped(stop)),
@@ -244,13 +248,15 @@ impl Sink for FrameSink {
     fn known(&mut self, spot: Spot, looks: &[Look]) -> Result<Vec<bool>, Error> {
         self.send(&Frame::Known { spot, looks: looks.to_vec() })?;
         match self.replies(None)? {
-            Some(Reply::Known(bits)) if bits.len() == looks.len() => Ok(bits.bytes().map(|b| b == b'1').collect()),
+            Some(Reply::Known(bits)) if bits.len() == looks.len() => {
+                Ok(bits.bytes().map(|b| b == b'1').collect())
+            }
             _ => Err(talk("an answer to something else")),
         }
     }
 
     fn put(&mut self, item: &Item, octets: &mut dyn Read) -> Result<(), Error> {
-        if self.open >= limits::PORT_WINDOW && self.replies(Some(limits::PORT_WINDOW / 2))?.is_some() {
+        if self.open >= limits::PORT_WINDOW && self.replies(Some(ENOUGH))?.is_some() {
             return Err(talk("an answer to nothing"));
         }
         self.send(&Frame::Put(Put::of(item)))?;
@@ -389,7 +395,8 @@ fn converse(
                 write.flush().map_err(Error::Lost)?;
             }
             Frame::Known { spot, looks } => {
-                let bits = sink.known(spot, &looks)?.iter().map(|known| if *known { '1' } else { '0' }).collect();
+                let bits =
+                    sink.known(spot, &looks)?.iter().map(|known| if *known { '1' } else { '0' }).collect();
                 send(write, &Reply::Known(bits))?;
                 write.flush().map_err(Error::Lost)?;
             }

@@ -42,8 +42,8 @@ pub fn mbox(octets: &[u8]) {
         }
         (well, messages)
     };
-    let (well, messages) = read(usize::MAX);
-    assert_eq!((well, &messages), (read(1).0, &read(1).1), "read octet by octet");
+    let ((well, messages), dripped) = (read(usize::MAX), read(1));
+    assert_eq!((well, &messages), (dripped.0, &dripped.1), "read octet by octet");
     // Written, and read again, they are the same.
     let mut written = Vec::new();
     for (message, entry) in &messages {
@@ -52,7 +52,8 @@ pub fn mbox(octets: &[u8]) {
     let mut again = Mbox::new(written.as_slice());
     let mut message = Vec::new();
     for (before, entry) in &messages {
-        let after = again.next(&mut message).expect("octets in memory can be read").expect("as many as before");
+        let after =
+            again.next(&mut message).expect("octets in memory can be read").expect("as many as before");
         assert_eq!((&message, &after.said.flags), (before, &entry.said.flags));
     }
     assert!(again.next(&mut message).expect("octets in memory can be read").is_none());

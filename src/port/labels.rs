@@ -23,11 +23,28 @@ enum Meaning {
 const MEANINGS: &[(Meaning, &[&str])] = &[
     (
         Meaning::Inbox,
-        &["inbox", "posteingang", "boîte de réception", "recibidos", "posta in arrivo", "postvak in", "caixa de entrada"],
+        &[
+            "inbox",
+            "posteingang",
+            "boîte de réception",
+            "recibidos",
+            "posta in arrivo",
+            "postvak in",
+            "caixa de entrada",
+        ],
     ),
     (
         Meaning::Use(SpecialUse::Sent),
-        &["sent", "gesendet", "messages envoyés", "envoyés", "enviados", "posta inviata", "inviati", "verzonden"],
+        &[
+            "sent",
+            "gesendet",
+            "messages envoyés",
+            "envoyés",
+            "enviados",
+            "posta inviata",
+            "inviati",
+            "verzonden",
+        ],
     ),
     (
         Meaning::Use(SpecialUse::Drafts),
@@ -40,7 +57,16 @@ const MEANINGS: &[(Meaning, &[&str])] = &[
     (Meaning::Use(SpecialUse::Junk), &["spam", "ungewenst"]),
     (
         Meaning::Use(SpecialUse::Archive),
-        &["archived", "archiviert", "archivés", "archivé", "archivado", "archiviati", "gearchiveerd", "arquivados"],
+        &[
+            "archived",
+            "archiviert",
+            "archivés",
+            "archivé",
+            "archivado",
+            "archiviati",
+            "gearchiveerd",
+            "arquivados",
+        ],
     ),
     (
         Meaning::Starred,

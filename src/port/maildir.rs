@@ -116,7 +116,9 @@ pub(super) fn read_keywords(text: &[u8]) -> Vec<Keyword> {
         let Some(at) = memchr::memchr(b' ', line) else { continue };
         let (number, word) = line.split_at(at);
         let number = std::str::from_utf8(number).ok().and_then(|n| n.parse::<usize>().ok());
-        let (Some(number @ 0..128), Some(word)) = (number, Keyword::parse(word.trim_ascii())) else { continue };
+        let (Some(number @ 0..128), Some(word)) = (number, Keyword::parse(word.trim_ascii())) else {
+            continue;
+        };
         if keywords.len() <= number {
             keywords.resize(number + 1, None);
         }

@@ -93,21 +93,8 @@ impl<R: Read> Mbox<R> {
                 self.buffer.drain(..self.at);
                 self.at = 0;
             }
-            let old = self.buffer.len();
-            self.buffer.resize(old + STEP, 0);
-            let read = match self.input.read(&mut self.buffer[old..]) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
-                Err(e) => {
-                    self.buffer.truncate(old);
-                    return Err(e);
-                }
-                Ok(0) => {
-                    self.ended = true;
-                    0
-                }
-                Ok(n) => n,
-            };
-            self.buffer.truncate(old + read);
+            let read = (&mut self.input).take(STEP as u64).read_to_end(&mut self.buffer)?;
+            self.ended = read < STEP;
         }
         if self.buffer.capacity() > 8 * STEP && self.rest().len() < STEP && self.at > 0 {
             self.buffer.drain(..self.at);
@@ -366,7 +353,8 @@ fn own_fields(octets: &[u8]) -> Option<(Said, Option<usize>, usize)> {
 pub(super) fn write(message: &[u8], flags: &FlagNames, date: InternalDate, out: &mut Vec<u8>) {
     fields::write_from_line(date, out);
     fields::write_own(flags, out);
-    let canonical = is_canonical(message);
+    // What begins as our own field would be taken for it.
+    let canonical = is_canonical(message) && !message.starts_with(fields::VERBATIM.as_bytes());
     let mut quoted = Vec::new();
     let to = if canonical { &mut *out } else { &mut quoted };
     let mut rest = message;

@@ -20,6 +20,9 @@ mod maildir;
 mod manifest;
 mod mbox;
 mod names;
+#[cfg(test)]
+#[path = "tests/notes.rs"]
+mod notes;
 mod seen;
 mod store_sink;
 mod tar;

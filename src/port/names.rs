@@ -8,14 +8,32 @@ use super::Place;
 
 /// The levels of a name.
 pub(super) fn levels(name: &str, separator: &str) -> Vec<String> {
-    if separator.is_empty() { vec![name.to_owned()] } else { name.split(separator).map(str::to_owned).collect() }
+    if separator.is_empty() {
+        vec![name.to_owned()]
+    } else {
+        name.split(separator).map(str::to_owned).collect()
+    }
 }
 
 /// What other programs call the mailboxes that have a special use, in small letters, at the top level.
 const USUAL: &[(SpecialUse, &[&str])] = &[
-    (SpecialUse::Sent, &["sent", "sent items", "sent mail", "sent messages", "gesendet", "gesendete objekte", "gesendete elemente"]),
+    (
+        SpecialUse::Sent,
+        &[
+            "sent",
+            "sent items",
+            "sent mail",
+            "sent messages",
+            "gesendet",
+            "gesendete objekte",
+            "gesendete elemente",
+        ],
+    ),
     (SpecialUse::Drafts, &["drafts", "draft", "entwürfe"]),
-    (SpecialUse::Trash, &["trash", "deleted items", "deleted messages", "bin", "papierkorb", "gelöschte elemente"]),
+    (
+        SpecialUse::Trash,
+        &["trash", "deleted items", "deleted messages", "bin", "papierkorb", "gelöschte elemente"],
+    ),
     (SpecialUse::Junk, &["junk", "spam", "junk e-mail", "junk email", "bulk mail"]),
     (SpecialUse::Archive, &["archive", "archives", "archiv"]),
 ];
@@ -72,11 +90,25 @@ pub(super) struct Placing {
 
 impl Placing {
     /// The mailbox for a source's mailbox, and what it was called there if its name had to be mended.
-    pub(super) fn place(&self, levels: &[String], special_use: Option<SpecialUse>) -> (Place, Option<String>) {
+    pub(super) fn place(
+        &self,
+        levels: &[String],
+        special_use: Option<SpecialUse>,
+    ) -> (Place, Option<String>) {
         let (name, mended) = mend(levels);
         let told = mended.then(|| levels.join("/"));
         if let Some(into) = &self.into {
-            return (Place { name: mend(&[into.as_str(), name.as_str()].map(|n| super::names::levels(n, "/")).concat()).0, special_use: None, by_use: false }, told);
+            return (
+                Place {
+                    name: mend(
+                        &[into.as_str(), name.as_str()].map(|n| super::names::levels(n, "/")).concat(),
+                    )
+                    .0,
+                    special_use: None,
+                    by_use: false,
+                },
+                told,
+            );
         }
         let usual = if levels.len() == 1 { usual_use(&name) } else { None };
         match special_use.or(usual) {

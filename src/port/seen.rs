@@ -69,7 +69,10 @@ impl Seen {
                 // What cannot be read is no duplicate of anything: it comes a second time, whole.
                 let hash = message.ok().and_then(|message| {
                     let mut hasher = hasher(&self.random);
-                    each_piece(|at, buf| message.read_at(at, buf).map_err(drop), |piece| hasher.write(piece))?;
+                    each_piece(
+                        |at, buf| message.read_at(at, buf).map_err(drop),
+                        |piece| hasher.write(piece),
+                    )?;
                     Some(hasher.finish())
                 });
                 if let Some(hash) = hash {
@@ -160,7 +163,9 @@ fn is_same(message: &store::Message, body: &Spooled) -> bool {
     let (mut ours, mut theirs) = (vec![0; STEP], vec![0; STEP]);
     let mut at = 0;
     loop {
-        let (Ok(a), Ok(b)) = (message.read_at(at, &mut ours), body.read_at(at, &mut theirs)) else { return false };
+        let (Ok(a), Ok(b)) = (message.read_at(at, &mut ours), body.read_at(at, &mut theirs)) else {
+            return false;
+        };
         if a != b || ours.get(..a) != theirs.get(..b) {
             return false;
         }

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::hash::{Hasher, RandomState};
 use std::io::Read;
 
-use store::{AccountId, Batch, Commit, CommitError, Intent, MailboxId, Outcome, Prefix, Refused, SpoolError, Spooled, Store};
+use store::{
+    AccountId, Batch, Commit, CommitError, Intent, MailboxId, Outcome, Prefix, Refused, SpoolError, Spooled,
+    Store,
+};
 use wire::flag::FlagNames;
 
 use super::seen::{Found, Seen, hasher};
@@ -16,6 +19,8 @@ const BATCH_MESSAGES: usize = 256;
 const BATCH_OCTETS: u64 = 2 << 20;
 /// Commits under way: while one is written, the next is gathered.
 const UNDER_WAY: usize = 2;
+/// Messages whose fate may not be told before more come.
+pub(super) const UNTOLD: usize = BATCH_MESSAGES * (UNDER_WAY + 1);
 /// Octets taken at once.
 const STEP: usize = 64 * 1024;
 
@@ -35,7 +40,11 @@ struct Target {
 enum Waiting {
     Known(Fate),
     /// The commit's outcome of this number says.
-    Intent { number: usize, spot: Spot, hash: u64 },
+    Intent {
+        number: usize,
+        spot: Spot,
+        hash: u64,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +86,8 @@ impl StoreSink {
     /// The mailbox of a place, made if it is not there; whether it was made.
     fn find(&self, place: &Place) -> Result<(Option<MailboxId>, String, bool), Error> {
         let directory = self.store.directory();
-        let by_use = place.special_use.filter(|_| place.by_use).and_then(|u| directory.special(self.account, u));
+        let by_use =
+            place.special_use.filter(|_| place.by_use).and_then(|u| directory.special(self.account, u));
         if let Some(found) = by_use.or_else(|| directory.mailbox_at(self.account, &place.name)) {
             return Ok((Some(found.id), found.path.clone(), false));
         }
@@ -101,7 +111,9 @@ impl StoreSink {
             Err(CommitError::Refused(Refused::AlreadyExists)) => {
                 let directory = self.store.directory();
                 let found = directory.mailbox_at(self.account, &path);
-                found.map(|m| (Some(m.id), m.path.clone(), false)).ok_or_else(|| cannot("it comes and goes".into()))
+                found
+                    .map(|m| (Some(m.id), m.path.clone(), false))
+                    .ok_or_else(|| cannot("it comes and goes".into()))
             }
             Err(CommitError::Refused(why)) => Err(cannot(why.to_string())),
             Err(error) => Err(fatal(&error)),
@@ -118,7 +130,9 @@ impl StoreSink {
         let subscribe = Intent::Subscribe { account: self.account, path: path.to_owned(), on: true };
         match self.store.commit(Batch::of(subscribe)).wait() {
             Ok(_) => Ok(()),
-            Err(CommitError::Refused(why)) => Err(Error::NoMailbox { name: path.into(), why: why.to_string() }),
+            Err(CommitError::Refused(why)) => {
+                Err(Error::NoMailbox { name: path.into(), why: why.to_string() })
+            }
             Err(error) => Err(fatal(&error)),
         }
     }
@@ -169,7 +183,8 @@ impl StoreSink {
             Found::UnderWay if self.dry => Ok(true),
             Found::UnderWay => {
                 self.settle()?;
-                let found = self.seen(spot)?.map_or(Found::New, |(seen, store)| seen.find(&store, hash, body));
+                let found =
+                    self.seen(spot)?.map_or(Found::New, |(seen, store)| seen.find(&store, hash, body));
                 Ok(found == Found::There)
             }
         }
@@ -191,7 +206,9 @@ impl StoreSink {
 
     fn target(&mut self, spot: Spot) -> Result<&mut Target, Error> {
         let at = usize::try_from(spot.0).unwrap_or(usize::MAX);
-        self.targets.get_mut(at).ok_or_else(|| Error::Talk("a mailbox was named that was not asked for".into()))
+        self.targets
+            .get_mut(at)
+            .ok_or_else(|| Error::Talk("a mailbox was named that was not asked for".into()))
     }
 
     /// The flags as the mailbox can have them: keywords that it has no room for are left out (RFC 3501 s.7.2.6 lets a
@@ -305,8 +322,13 @@ impl StoreSink {
                 (None, None) => return Err(Error::Broken),
             };
             reference = Some(body);
-            let number =
-                batch.push(Intent::Append { mailbox, body, prefix: Prefix::default(), flags, date: item.date });
+            let number = batch.push(Intent::Append {
+                mailbox,
+                body,
+                prefix: Prefix::default(),
+                flags,
+                date: item.date,
+            });
             waiting.push(Waiting::Intent { number, spot, hash });
         }
         if reference.is_some() {

@@ -40,7 +40,9 @@ fn number(field: &[u8]) -> Option<u64> {
     }
     let text: Vec<u8> = field.iter().copied().filter(|b| !matches!(b, b' ' | 0)).collect();
     let digits = text.iter().all(|b| (b'0'..=b'7').contains(b));
-    digits.then(|| text.iter().try_fold(0u64, |n, b| n.checked_mul(8)?.checked_add(u64::from(b - b'0')))).flatten()
+    digits
+        .then(|| text.iter().try_fold(0u64, |n, b| n.checked_mul(8)?.checked_add(u64::from(b - b'0'))))
+        .flatten()
 }
 
 fn text(field: &[u8]) -> String {
@@ -71,15 +73,16 @@ impl<R: Read> Tar<R> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let mut header = [0; BLOCK];
-            match self.input.read_exact(&mut header) {
-                // Some writers leave the two empty blocks at the end away.
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                other => other?,
-            }
+            // An archive ends with empty blocks: one that just stops has been cut.
+            self.input.read_exact(&mut header)?;
             if header.iter().all(|b| *b == 0) {
                 return Ok(None);
             }
-            let sum: u64 = header.iter().enumerate().map(|(n, b)| if (148..156).contains(&n) { 32 } else { u64::from(*b) }).sum();
+            let sum: u64 = header
+                .iter()
+                .enumerate()
+                .map(|(n, b)| if (148..156).contains(&n) { 32 } else { u64::from(*b) })
+                .sum();
             if number(&header[148..156]) != Some(sum) {
                 return Err(wrong("a header's sum is wrong: the archive is damaged"));
             }
@@ -91,13 +94,15 @@ impl<R: Read> Tar<R> {
                 b'0' | 0 | b'7' => {
                     let size = pax.size.unwrap_or(size);
                     self.expect(size);
-                    let prefix = if &header[257..263] == b"ustar\0" { text(&header[345..500]) } else { String::new() };
+                    let prefix =
+                        if &header[257..263] == b"ustar\0" { text(&header[345..500]) } else { String::new() };
                     let short = match (prefix.as_str(), text(&header[..100])) {
                         ("", name) => name,
                         (prefix, name) => format!("{prefix}/{name}"),
                     };
                     let name = pax.path.or_else(|| long_name.map(|n| text(&n))).unwrap_or(short);
-                    let mtime = pax.mtime.or_else(|| i64::try_from(number(&header[136..148])?).ok()).unwrap_or(0);
+                    let mtime =
+                        pax.mtime.or_else(|| i64::try_from(number(&header[136..148])?).ok()).unwrap_or(0);
                     return Ok(Some(Entry { name, size, mtime }));
                 }
                 _ => {

@@ -88,14 +88,18 @@ where
             tracing::warn!(%error, "the store did not close cleanly");
         }
     };
-    let thread =
-        std::thread::Builder::new().name("transfer".into()).spawn(serve).map_err(failed("no thread can be had"))?;
+    let thread = std::thread::Builder::new()
+        .name("transfer".into())
+        .spawn(serve)
+        .map_err(failed("no thread can be had"))?;
     Ok(match hear.recv() {
         Ok(Ok(())) => Ok(Transfer { stream, thread }),
         Ok(Err(error)) => {
             let _ = thread.join();
             Err(error)
         }
-        Err(_) => return Err(failed("the store was given up")(std::io::Error::other("a defect of this program"))),
+        Err(_) => {
+            return Err(failed("the store was given up")(std::io::Error::other("a defect of this program")));
+        }
     })
 }

@@ -49,8 +49,9 @@ pub const LOGIN_FAILURES: u32 = 5;
 
 /// Octets of a line of headers on the way of an import or export: a message's mailboxes, flags and keywords.
 pub const PORT_FRAME: usize = 256 * 1024;
-/// Messages sent in an import or export and not yet acknowledged: more than the receiver gathers before it answers.
-pub const PORT_WINDOW: usize = 1_024;
+/// Messages sent in an import or export and not yet acknowledged. Half of it must be more than the receiver gathers
+/// before it answers (three commits and a bundle of answers), or both would wait for each other.
+pub const PORT_WINDOW: usize = 2_048;
 /// Mailboxes that one imported message may be put into: Gmail's labels.
 pub const PORT_COPIES: usize = 100;
 /// Octets of a mbox's From_ line: an address and a date; what is longer is text.

@@ -220,12 +220,16 @@ impl Connection {
         };
         let greeting = connection.answer()?;
         if !greeting.get(1).is_some_and(|w| w.is("OK") || w.is("PREAUTH")) {
-            return Err(connection.wrong(format_args!("it does not greet as an IMAP server: {}", text_of(&greeting))));
+            return Err(
+                connection.wrong(format_args!("it does not greet as an IMAP server: {}", text_of(&greeting)))
+            );
         }
         if login.security == Security::StartTls {
             connection.command("STARTTLS", &mut |_| Ok(()))?;
             if !connection.stream.buffer().is_empty() {
-                return Err(connection.wrong("it said more before TLS than it may: somebody may be in between"));
+                return Err(
+                    connection.wrong("it said more before TLS than it may: somebody may be in between")
+                );
             }
             let Stream::Plain(socket) = connection.stream.into_inner() else {
                 return Err(Error::wrong(&login.host, "TLS twice"));
@@ -233,8 +237,11 @@ impl Connection {
             connection.stream = BufReader::with_capacity(SMALL, secure(socket)?);
         }
         connection.learn_capabilities()?;
-        connection.log_in(login)?;
-        connection.learn_capabilities()?;
+        // RFC 3501 s.7.1.4: somebody has seen to it already who it is.
+        if !greeting.get(1).is_some_and(|w| w.is("PREAUTH")) {
+            connection.log_in(login)?;
+            connection.learn_capabilities()?;
+        }
         Ok(connection)
     }
 
@@ -520,8 +527,16 @@ mod tests {
     fn answers_are_split_into_words() {
         for (line, words, literal) in [
             ("* 3 EXISTS", "*|3|EXISTS", None),
-            ("* LIST (\\HasNoChildren \\Sent) \"/\" \"a \\\"b\\\\\"", "*|LIST|(|\\HasNoChildren|\\Sent|)|'/'|'a \"b\\'", None),
-            ("* 1 FETCH (UID 7 BODY[HEADER.FIELDS (MESSAGE-ID)] {12}", "*|1|FETCH|(|UID|7|BODY[HEADER.FIELDS (MESSAGE-ID)]", Some(12)),
+            (
+                "* LIST (\\HasNoChildren \\Sent) \"/\" \"a \\\"b\\\\\"",
+                "*|LIST|(|\\HasNoChildren|\\Sent|)|'/'|'a \"b\\'",
+                None,
+            ),
+            (
+                "* 1 FETCH (UID 7 BODY[HEADER.FIELDS (MESSAGE-ID)] {12}",
+                "*|1|FETCH|(|UID|7|BODY[HEADER.FIELDS (MESSAGE-ID)]",
+                Some(12),
+            ),
             ("* OK [UIDVALIDITY 5] it's \"open", "*|OK|[UIDVALIDITY 5]|it's|'open'", None),
             ("BODY[] ~{9}", "BODY[]", Some(9)),
             ("{x}", "{x}", None),

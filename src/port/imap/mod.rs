@@ -56,9 +56,19 @@ struct Job {
 
 /// What a connection has to tell.
 enum Event {
-    Message { mailbox: usize, uid: u32, flags: FlagNames, date: Option<InternalDate>, body: Word },
+    Message {
+        mailbox: usize,
+        uid: u32,
+        flags: FlagNames,
+        date: Option<InternalDate>,
+        body: Word,
+    },
     /// The connection is gone, and these were not fetched.
-    Lost { mailbox: usize, uids: Vec<u32>, why: String },
+    Lost {
+        mailbox: usize,
+        uids: Vec<u32>,
+        why: String,
+    },
 }
 
 /// Copies the mail of an account on another server to the feed.
@@ -409,7 +419,8 @@ fn fetch(
 ) -> Result<(), Error> {
     if *opened != Some(job.mailbox) {
         *opened = None;
-        let mailbox = mailboxes.get(job.mailbox).ok_or_else(|| Error::wrong("a mailbox", "it is not known"))?;
+        let mailbox =
+            mailboxes.get(job.mailbox).ok_or_else(|| Error::wrong("a mailbox", "it is not known"))?;
         examine(connection, mailbox)?;
         *opened = Some(job.mailbox);
     }
@@ -469,7 +480,10 @@ mod tests {
         assert_eq!(list(&[], Some("/"), "Entw&APw-rfe", ""), plain("Entwürfe"));
         assert_eq!(list(&[], None, "a.b", ""), plain("a.b"));
         let sent = Some(SpecialUse::Sent);
-        assert_eq!(list(&["\\Sent"], Some("/"), "[Gmail]/Sent Mail", ""), Some(("[Gmail]/Sent Mail".into(), sent, false)));
+        assert_eq!(
+            list(&["\\Sent"], Some("/"), "[Gmail]/Sent Mail", ""),
+            Some(("[Gmail]/Sent Mail".into(), sent, false))
+        );
         let all = list(&["\\All", "\\HasNoChildren"], Some("/"), "[Gmail]/All Mail", "");
         assert_eq!(all, Some(("[Gmail]/All Mail".into(), Some(SpecialUse::Archive), true)));
         assert_eq!(list(&["\\Noselect"], Some("/"), "[Gmail]", ""), None);
@@ -480,9 +494,16 @@ mod tests {
     fn fetched_messages_whatever_the_order_of_their_items() {
         let body = || Word::Literal(b"A: b\r\n\r\n".to_vec(), None);
         let flags = || [Word::Open, atom("\\Seen"), atom("\\Recent"), atom("$Junk"), Word::Close];
-        let mut words = vec![atom("*"), atom("1"), atom("FETCH"), Word::Open, atom("BODY[]"), body(), atom("FLAGS")];
+        let mut words =
+            vec![atom("*"), atom("1"), atom("FETCH"), Word::Open, atom("BODY[]"), body(), atom("FLAGS")];
         words.extend(flags());
-        words.extend([atom("INTERNALDATE"), quoted(" 8-Jul-2011 14:08:34 +0200"), atom("UID"), atom("7"), Word::Close]);
+        words.extend([
+            atom("INTERNALDATE"),
+            quoted(" 8-Jul-2011 14:08:34 +0200"),
+            atom("UID"),
+            atom("7"),
+            Word::Close,
+        ]);
         let (uid, flags, date, at) = fetched(&words).unwrap();
         assert_eq!((uid, at), (7, 5));
         assert_eq!(date, Some(InternalDate { unix: 1_310_126_914, zone_minutes: 120 }));

@@ -2,6 +2,7 @@
 
 mod demo;
 mod people;
+mod port;
 mod serve;
 mod words;
 
