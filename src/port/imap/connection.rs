@@ -250,6 +250,12 @@ impl Connection {
     }
 
     fn lost(&self, why: io::Error) -> Error {
+        let silent = why.kind() == io::ErrorKind::WouldBlock;
+        let why = if silent {
+            io::Error::new(io::ErrorKind::TimedOut, "it has not answered for long")
+        } else {
+            why
+        };
         Error::read(&self.host, why)
     }
 
