@@ -22,6 +22,9 @@ const LEAVES: &[&[&str]] = &[
     &["alias", "remove"],
     &["undelete", "list"],
     &["undelete", "restore"],
+    &["import"],
+    &["import", "imap"],
+    &["export"],
 ];
 
 #[test]
