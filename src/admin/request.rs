@@ -448,10 +448,31 @@ pub struct StoreStatus {
     pub log_octets: u64,
     /// How long the last fdatasync took, in milliseconds; 0 when there was none yet.
     pub last_sync_ms: f64,
+    /// The last snapshot: a start that cannot use the index begins with it.
+    pub snapshot: Option<SnapshotStatus>,
+    /// Why the last try to make one failed, or what is wrong with one that is there.
+    pub snapshot_problem: Option<String>,
+    /// Octets that compaction gave back to the file system since the store was opened.
+    pub compacted_octets: u64,
+    /// Why the last try to give space back failed.
+    pub compaction_problem: Option<String>,
     /// Octets free on its file system, if they can be told.
     pub free: Option<u64>,
     /// True while a jump of the clock keeps everything that destroys from happening.
     pub time_frozen: bool,
+}
+
+/// A snapshot of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// Its file, in the data directory.
+    pub file: String,
+    /// The time of what it holds, in UTC: `2027-11-24T00:00:00Z`.
+    pub time: String,
+    /// Messages in it.
+    pub messages: u64,
+    /// Octets of its file.
+    pub octets: u64,
 }
 
 /// What the store can do now.

@@ -317,6 +317,7 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
 async fn tell_of_health(store: Store) {
     let mut last = Mode::Serving;
     let mut no_snapshot = None;
+    let mut no_space = None;
     loop {
         let health = store.health();
         if health.snapshot_failed != no_snapshot {
@@ -326,6 +327,12 @@ async fn tell_of_health(store: Store) {
                     why,
                     "no snapshot was made: nothing is lost, it is tried again, but look at the disk"
                 );
+            }
+        }
+        if health.compaction_failed != no_space {
+            no_space = health.compaction_failed;
+            if let Some(why) = &no_space {
+                tracing::warn!(why, "the space of deleted mail was not given back: look at the disk");
             }
         }
         if health.mode != last {
