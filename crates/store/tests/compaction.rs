@@ -370,3 +370,49 @@ impl store::Clock for Slow {
         Duration::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
     }
 }
+
+#[test]
+fn a_password_that_is_good_no_longer_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open_with(dir.path(), |o| {
+        eager(o);
+        o.tuning.undelete_days = 14;
+    });
+    let account = furnish(&store);
+    let inbox = inbox(&store, account);
+    store.ask(Intent::SetPassword { account, password: "$argon2id$the-old-one".into() }).unwrap();
+    (1..=40).for_each(|n| {
+        append(&store, inbox, n);
+    });
+    store.ask(Intent::SetPassword { account, password: "$argon2id$the-new-one".into() }).unwrap();
+    (41..=80).for_each(|n| {
+        append(&store, inbox, n);
+    });
+    let holds = |what: &[u8]| -> Vec<String> {
+        ["log", "snapshot"]
+            .iter()
+            .flat_map(|part| fs::read_dir(dir.path().join(part)).into_iter().flatten())
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| fs::read(path).unwrap().windows(what.len()).any(|w| w == what))
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(holds(b"the-old-one"), ["00000001.seg"]);
+    let before = picture(&store);
+    for n in 81..=82 {
+        while store.step_apply() {}
+        store.snapshot().unwrap();
+        append(&store, inbox, n);
+    }
+    rest(&store);
+    assert_eq!(store.health().compacted_segments, 1, "everything else is alive");
+    assert_eq!(holds(b"the-old-one"), Vec::<String>::new());
+    assert!(!holds(b"the-new-one").is_empty());
+    assert!(without_numbers(&picture(&store)).starts_with(&without_numbers(&before)[..80]));
+    // It is remembered in whatever way the store is opened, and not done again.
+    drop(store);
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (store, _) = eager_at(dir.path());
+    rest(&store);
+    assert_eq!((store.health().compacted_segments, names(dir.path(), ".g3").len()), (0, 0));
+}

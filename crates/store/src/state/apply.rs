@@ -88,7 +88,10 @@ impl Draft<'_> {
                     self.renew(id, uid_validity, uid_next, commit)?;
                 }
             }
-            other => self.apply_directory(other, commit),
+            other => {
+                self.apply_directory(other, commit);
+                self.keep_secret(other, at);
+            }
         }
         Ok(())
     }
@@ -194,6 +197,20 @@ impl Draft<'_> {
                 self.directory_mut().targets.remove(address);
             }
             other => self.apply_account(other),
+        }
+    }
+
+    /// Where passwords lie, and where those lie that are good no longer.
+    fn keep_secret(&mut self, record: &Record, at: Location) {
+        let old = match record {
+            Record::Account { id, .. } | Record::Password { id, .. } => {
+                self.directory_mut().secrets.insert(*id, at.segment)
+            }
+            Record::AccountGone { id } => self.directory_mut().secrets.remove(id),
+            _ => None,
+        };
+        if let Some(segment) = old {
+            self.directory_mut().spent.insert(segment);
         }
     }
 

@@ -92,6 +92,10 @@ pub struct Directory {
     pub(crate) logins: HashMap<String, AccountId>,
     pub(crate) targets: BTreeMap<String, Arc<Target>>,
     pub(crate) mailboxes: HashMap<MailboxId, Arc<MailboxInfo>>,
+    /// The segment in which each account's password lies.
+    pub(crate) secrets: BTreeMap<AccountId, u32>,
+    /// Segments in which lies a password that is good no longer: compaction takes them first.
+    pub(crate) spent: BTreeSet<u32>,
 }
 
 /// A mailbox's name as the store keeps it: the first level `INBOX` in capitals, whatever case it came in.
