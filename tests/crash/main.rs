@@ -10,8 +10,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod heavy;
 mod load;
 mod model;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod power;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
