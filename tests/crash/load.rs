@@ -75,6 +75,10 @@ impl<'a> Client<'a> {
 
     /// Does one command, and sees that it is acknowledged.
     fn one(&self, change: Change, command: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
+        let pace = self.truth.0.lock().unwrap().pace;
+        if !pace.is_zero() {
+            std::thread::sleep(pace);
+        }
         {
             let mut truth = self.truth.0.lock().unwrap();
             if truth.enough {

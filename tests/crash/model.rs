@@ -1,6 +1,7 @@
 //! What the clients know to be true, and what a server shows: the two are compared after every kill.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::load::{CLIENTS, KEEPER, SENDERS};
 use crate::power::trace::Clock;
@@ -73,6 +74,8 @@ pub struct Truth {
     pub acknowledged: usize,
     /// Clients end after the command that is under way.
     pub enough: bool,
+    /// Clients rest so long before each command.
+    pub pace: Duration,
     sizes: BTreeMap<String, usize>,
     states: [State; CLIENTS],
     under_way: [Option<Change>; CLIENTS],
@@ -105,6 +108,7 @@ impl Default for Truth {
         Truth {
             acknowledged: 0,
             enough: false,
+            pace: Duration::ZERO,
             sizes: BTreeMap::new(),
             states: Default::default(),
             under_way: [const { None }; CLIENTS],
@@ -133,6 +137,7 @@ impl Truth {
         Truth {
             acknowledged: self.acknowledged,
             enough: false,
+            pace: self.pace,
             sizes: self.sizes.clone(),
             states: self.states.clone(),
             under_way: self.under_way.clone(),

@@ -16,11 +16,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, mpsc};
+use std::time::Duration;
 
 use store::RealVfs;
 use store::index::state::{self, Left};
 
-use crate::heavy;
+use crate::heavy::{self, Heavy};
 use crate::load::{self, CLIENTS, Client};
 use crate::model::{Seen, Truth};
 use crate::support::client::{Lines, message};
@@ -81,6 +82,15 @@ struct Recording {
     steps: Vec<Step>,
 }
 
+/// How long a load goes on.
+#[derive(Clone, Copy)]
+enum Until<'a> {
+    /// So many commands are acknowledged.
+    Commands(usize),
+    /// The server has done something by itself. Clients take their time.
+    There(&'a dyn Fn(&Path) -> bool),
+}
+
 /// How a recording is made.
 struct Plan<'a> {
     name: &'static str,
@@ -88,8 +98,10 @@ struct Plan<'a> {
     from: Option<&'a Path>,
     truth: Truth,
     seen: Seen,
-    /// Commands in each of the load's phases.
-    phases: &'a [usize],
+    /// Names what is sent.
+    round: usize,
+    /// How long each of the load's phases goes on.
+    phases: &'a [Until<'a>],
     /// Clean ends and new starts between the phases.
     restarts: bool,
 }
@@ -122,10 +134,10 @@ fn record(plan: Plan) -> Recording {
         seen.look(&mut log_in(&demo), &mut truth);
     }
     let (truth, told) = ((Mutex::new(truth), Condvar::new()), Mutex::new(Vec::new()));
-    for (n, commands) in phases.iter().enumerate() {
+    for (n, until) in phases.iter().enumerate() {
         let facts = || Facts { clock: recorder.clock(), told: &told };
         let last = n + 1 == phases.len();
-        phase(&demo, n, *commands, (&truth, &seen), &facts);
+        phase(&demo, plan.round + n, *until, (&truth, &seen), &facts);
         if last {
             break;
         }
@@ -146,14 +158,18 @@ fn record(plan: Plan) -> Recording {
 fn phase<'a>(
     demo: &Demo,
     round: usize,
-    commands: usize,
+    until: Until,
     (truth, seen): (&(Mutex<Truth>, Condvar), &Seen),
     facts: &(dyn Fn() -> Facts<'a> + Sync),
 ) {
-    let enough = {
+    let before = {
         let mut truth = truth.0.lock().unwrap();
         truth.enough = false;
-        truth.acknowledged + commands
+        truth.pace = match until {
+            Until::Commands(_) => Duration::ZERO,
+            Until::There(_) => Duration::from_millis(60),
+        };
+        truth.acknowledged
     };
     std::thread::scope(|s| {
         for number in 0..CLIENTS {
@@ -161,16 +177,19 @@ fn phase<'a>(
         }
         s.spawn(|| administer(demo, round, &facts(), || truth.0.lock().unwrap().enough));
         s.spawn(|| bob(demo, round, &facts(), || truth.0.lock().unwrap().enough));
-        let mut now = truth.0.lock().unwrap();
-        while now.acknowledged < enough {
-            now = truth.1.wait(now).unwrap();
+        match until {
+            Until::Commands(count) => {
+                let few = |truth: &mut Truth| truth.acknowledged < before + count;
+                drop(truth.1.wait_while(truth.0.lock().unwrap(), few).unwrap());
+            }
+            Until::There(is) => heavy::wait_for(|| is(&demo.data()), demo),
         }
-        now.enough = true;
+        truth.0.lock().unwrap().enough = true;
     });
 }
 
 fn administer(demo: &Demo, round: usize, facts: &Facts, enough: impl Fn() -> bool) {
-    for n in 0.. {
+    for n in 0..20 {
         if enough() && n > 1 {
             return;
         }
@@ -198,7 +217,7 @@ fn bob(demo: &Demo, round: usize, facts: &Facts, enough: impl Fn() -> bool) {
     let mut smtp = Lines::plain(demo.addr("smtp")).unwrap();
     smtp.smtp_reply().unwrap();
     smtp.smtp("EHLO bob.example").unwrap();
-    for n in 0.. {
+    for n in 0..200 {
         if enough() && n > 7 {
             return;
         }
@@ -451,7 +470,11 @@ impl Recording {
 
     /// A disk that only pretends loses something, and this test sees it.
     fn shows_the_loss(&mut self, believe: Believe) {
-        let cuts = self.cuts(30, 7);
+        let mut cuts = self.cuts(40, 7);
+        cuts.retain(|cut| cut.position > self.ready);
+        for disk in &mut self.disks {
+            disk.doubt_from(self.ready);
+        }
         let failed = self.cut(&cuts, believe, true);
         let (cut, why) = failed.first().unwrap_or_else(|| panic!("with {believe:?} nothing is lost"));
         let why = why.lines().next().unwrap_or_default();
@@ -471,11 +494,57 @@ fn what_was_acknowledged_survives_a_power_cut() {
         from: None,
         truth: Truth::default(),
         seen: Seen::default(),
-        phases: &[150, 250],
-        restarts: false,
+        round: 0,
+        phases: &[Until::Commands(300), Until::Commands(200), Until::Commands(400)],
+        restarts: true,
     };
     let mut recording = record(plan);
     recording.survives(50, 1);
     recording.shows_the_loss(Believe::NamesOnly);
     recording.shows_the_loss(Believe::OctetsOnly);
+    a_power_cut_while_it_opens(&recording);
+}
+
+/// What the first cut left, and then another one, while that is put in order or soon after.
+fn a_power_cut_while_it_opens(first: &Recording) {
+    let place = first.place.path().canonicalize().unwrap();
+    for seed in 0..2 {
+        let cut = first.cuts(40, 90 + seed)[30];
+        let mut disk = Disk::new(&place.join("data"), &place.join("begin"), Believe::All);
+        first.steps[..=cut.step].iter().for_each(|step| disk.step(step));
+        let data = place.join(format!("second-{seed}"));
+        disk.lose_power(&data, &first.recorder.octets(), &mut Dice::new(cut.seed));
+        boot_anew(&data);
+        let (truth, seen) = first.truth.at(cut.position);
+        let plan = Plan {
+            name: "what a power cut left",
+            from: Some(&data),
+            truth,
+            seen,
+            round: 10,
+            phases: &[Until::Commands(20)],
+            restarts: false,
+        };
+        record(plan).survives(10, 3 + seed);
+    }
+}
+
+#[test]
+fn a_power_cut_while_snapshots_are_made_and_segments_compacted_loses_nothing() {
+    let heavy = Heavy::get();
+    let (truth, seen) = heavy.truth();
+    let plan = Plan {
+        name: "snapshots and compaction",
+        from: Some(&heavy.with_one_snapshot()),
+        truth,
+        seen,
+        round: 0,
+        phases: &[
+            Until::There(&|data| heavy::names(data, "snapshot", ".snap").len() == 2),
+            Until::There(&|data| heavy::names(data, "log", ".g2").len() == 1),
+            Until::Commands(50),
+        ],
+        restarts: false,
+    };
+    record(plan).survives(30, 2);
 }

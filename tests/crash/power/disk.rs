@@ -231,6 +231,8 @@ pub struct Disk {
     numbers: BTreeMap<Inode, Number>,
     root: Number,
     believe: Believe,
+    /// Until the trace comes to this position, all syncs are believed.
+    doubts_from: u64,
     /// When the syncs that have not ended began.
     syncs: BTreeMap<u64, u64>,
 }
@@ -239,7 +241,7 @@ impl Disk {
     /// A disk that holds a directory as it is now, all of it on the platter. `copy` is a copy of it that stays as it is.
     pub fn new(directory: &Path, copy: &Path, believe: Believe) -> Disk {
         let (nodes, numbers) = (BTreeMap::new(), BTreeMap::new());
-        let mut disk = Disk { nodes, numbers, root: 0, believe, syncs: BTreeMap::new() };
+        let mut disk = Disk { nodes, numbers, root: 0, believe, doubts_from: 0, syncs: BTreeMap::new() };
         disk.root = disk.take(directory, copy);
         disk
     }
@@ -247,6 +249,11 @@ impl Disk {
     /// Which syncs it believes.
     pub fn believes(&self) -> Believe {
         self.believe
+    }
+
+    /// All syncs are believed until the trace comes to a position.
+    pub fn doubt_from(&mut self, position: u64) {
+        self.doubts_from = position;
     }
 
     fn add(&mut self, inode: Inode, node: Node) -> Number {
@@ -323,10 +330,10 @@ impl Disk {
                 let (above, name) = split(path);
                 self.dir(above).change(position, Change::Unlink(name.into()));
             }
-            Action::SyncBegins(_, which) => drop(self.syncs.insert(*which, position)),
+            Action::SyncBegins(which) => drop(self.syncs.insert(*which, position)),
             Action::SyncEnds(inode, which) => {
                 let begun = self.syncs.remove(which).unwrap();
-                let believe = self.believe;
+                let believe = if position < self.doubts_from { Believe::All } else { self.believe };
                 match self.node(*inode) {
                     Some(Node::File(file)) if believe != Believe::NamesOnly => file.sync(begun),
                     Some(Node::Dir(dir)) if believe != Believe::OctetsOnly => dir.sync(begun),

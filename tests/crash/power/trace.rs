@@ -27,7 +27,7 @@ pub enum Action {
     /// A name of a file or of an empty directory went.
     Unlink(String),
     /// The process asks for a sync; what was done before it is on the disk once it ends.
-    SyncBegins(Inode, u64),
+    SyncBegins(u64),
     /// That one ended, and well.
     SyncEnds(Inode, u64),
 }
@@ -139,7 +139,7 @@ fn read(path: &Path) -> Vec<Step> {
                 Action::Rename(from.into(), to.into(), inode)
             }
             7 => Action::Unlink(text),
-            8 => Action::SyncBegins(inode, at),
+            8 => Action::SyncBegins(at),
             9 => Action::SyncEnds(inode, at),
             _ => panic!("the process did something that the recorder has no word for: {text} ({kind})"),
         };
