@@ -15,8 +15,8 @@ mod at_work;
 mod heavy;
 mod load;
 mod model;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod power;
+mod ruin;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};

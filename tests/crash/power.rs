@@ -488,6 +488,10 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 }
 
 #[test]
+#[cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    ignore = "the recorder knows only Linux on x86-64"
+)]
 fn what_was_acknowledged_survives_a_power_cut() {
     let plan = Plan {
         name: "a new store",
@@ -530,6 +534,10 @@ fn a_power_cut_while_it_opens(first: &Recording) {
 }
 
 #[test]
+#[cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    ignore = "the recorder knows only Linux on x86-64"
+)]
 fn a_power_cut_while_snapshots_are_made_and_segments_compacted_loses_nothing() {
     let heavy = Heavy::get();
     let (truth, seen) = heavy.truth();
