@@ -1,6 +1,9 @@
 //! One life of a store: work, faults, deaths and openings, all decided by a seed.
 
+// Named in full, since an example has this file by its path.
+#[path = "life/background.rs"]
 mod background;
+#[path = "life/rot.rs"]
 mod rot;
 
 use crate::work::Work;
@@ -516,7 +519,7 @@ impl Life {
                 17 => {
                     self.store().step_apply();
                 }
-                17 | 18 if self.rng.chance(30) => self.compact(),
+                18 if self.rng.chance(30) => self.compact(),
                 18 if self.rng.chance(30) => self.pass_days(),
                 18 if self.rng.chance(40) => self.forgets()?,
                 18 => {

@@ -4,7 +4,7 @@
 use super::{Check, Life};
 use crate::world::World;
 use store::vfs::sim::Rot;
-use store::{Opening, Store};
+use store::{Opening, Reader, Start, Store};
 use wire::ids::Uid;
 
 impl Life {
@@ -71,6 +71,12 @@ impl Life {
         Ok(())
     }
 
+    /// The log's last group.
+    fn reached(&self) -> Check<u64> {
+        let reader = Reader::open(self.disk.vfs(), Start::Snapshot, &|_| {});
+        Ok(reader.map_err(|e| format!("it cannot be read: {e}"))?.reached().seq)
+    }
+
     /// Octets of the log go bad. Nothing wrong may be served as if it were right, and nothing may be lost in silence.
     fn rot(&mut self, unwitnessed: bool) -> Check<Option<Opening>> {
         let logs: Vec<_> =
@@ -78,6 +84,7 @@ impl Life {
         if logs.is_empty() {
             return Ok(None);
         }
+        let whole = self.reached()?;
         let (path, len) = logs[self.rng.index(logs.len())].clone();
         let at = self.rng.below(len);
         // A whole small group at the end that reads as zeros, and nobody left who knew it: that nobody can notice.
@@ -98,6 +105,13 @@ impl Life {
         };
         self.note(format!("opened: {opening:?}"));
         self.store = Some(store.clone());
+        if opening.torn.is_some() {
+            // A group that was never whole is the last one: with anything good behind it, it was.
+            let now = self.reached()?;
+            if now + 1 < whole {
+                return Err(format!("rot in {path} at {at} was cut: {whole} groups are {now}; {opening:?}"));
+            }
+        }
         let mut told =
             !opening.rot.is_empty() || opening.torn.is_some() || !opening.missing_bodies.is_empty();
         let mut lost = Vec::new();
