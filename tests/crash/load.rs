@@ -66,7 +66,7 @@ impl<'a> Client<'a> {
             _ => self.housekeep(demo, seen),
         };
         match ended {
-            // The kill. Whatever else a server says of these commands is wrong.
+            // The kill, or enough. Whatever else a server says of these commands is wrong.
             Err(e) if e.kind() != io::ErrorKind::Other => {}
             Err(e) => panic!("client {} was refused: {e}", self.number),
             Ok(()) => {}
@@ -75,12 +75,22 @@ impl<'a> Client<'a> {
 
     /// Does one command, and sees that it is acknowledged.
     fn one(&self, change: Change, command: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
-        self.truth.0.lock().unwrap().begin(self.number, change);
+        let pace = self.truth.0.lock().unwrap().pace;
+        if !pace.is_zero() {
+            std::thread::sleep(pace);
+        }
+        {
+            let mut truth = self.truth.0.lock().unwrap();
+            if truth.enough {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            truth.begin(self.number, change);
+        }
         let answer = command()?;
         if !answer.starts_with("250") && !answer.starts_with("a OK") {
             return Err(io::Error::other(answer));
         }
-        self.truth.0.lock().unwrap().acknowledge(self.number);
+        self.truth.0.lock().unwrap().acknowledge(self.number, &answer);
         self.truth.1.notify_all();
         Ok(answer)
     }

@@ -4,14 +4,19 @@
 //! they delivered in earlier rounds; four append, flag, copy, move and expunge, two of them in INBOX among the
 //! deliveries. When enough has been acknowledged, at a moment that differs each round, the process is killed. The
 //! next start must show, in every mailbox, exactly what was acknowledged; each command that was under way is there
-//! wholly or not at all. `PENFOLD_CRASH_ROUNDS` sets the number of rounds.
+//! wholly or not at all. Here the store is small; in `at_work` snapshots are made and segments compacted meanwhile, `power`
+//! takes the power away, and `ruin` ruins the index. `PENFOLD_CRASH_ROUNDS` sets the number of rounds.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod at_work;
+mod heavy;
 mod load;
 mod model;
+mod power;
+mod ruin;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,11 +37,28 @@ fn log_in(demo: &Demo) -> Lines {
     s
 }
 
-/// A round: load until enough is acknowledged, then the kill.
-fn round(demo: &Demo, round: usize, seen: &Seen, truth: &(Mutex<Truth>, Condvar)) {
-    let before = truth.0.lock().unwrap().acknowledged;
-    // A different number each round, so that the kill falls at different moments of a group.
-    let enough = before + 5 + (round * 7) % 37;
+/// A round: load until so many commands are acknowledged, then the kill.
+fn round(demo: &Demo, round: usize, commands: usize, seen: &Seen, truth: &(Mutex<Truth>, Condvar)) {
+    let enough = truth.0.lock().unwrap().acknowledged + commands;
+    load_until(demo, round, seen, truth, |finished| {
+        let mut now = truth.0.lock().unwrap();
+        while now.acknowledged < enough && finished.load(Ordering::Relaxed) < CLIENTS {
+            now = truth.1.wait(now).unwrap();
+        }
+        now
+    });
+    let acknowledged = truth.0.lock().unwrap().acknowledged;
+    assert!(acknowledged >= enough, "the clients ended before the kill: {}", demo.log());
+}
+
+/// Load until something has come about, then the kill. What is waited with is held until then: a lock, so that nobody goes on.
+fn load_until<Held>(
+    demo: &Demo,
+    round: usize,
+    seen: &Seen,
+    truth: &(Mutex<Truth>, Condvar),
+    wait: impl FnOnce(&AtomicUsize) -> Held,
+) {
     let finished = AtomicUsize::new(0);
     let pid = rustix::process::Pid::from_raw(i32::try_from(demo.pid()).unwrap()).unwrap();
     std::thread::scope(|s| {
@@ -48,19 +70,20 @@ fn round(demo: &Demo, round: usize, seen: &Seen, truth: &(Mutex<Truth>, Condvar)
                 truth.1.notify_all();
             });
         }
-        let mut now = truth.0.lock().unwrap();
-        while now.acknowledged < enough && finished.load(Ordering::Relaxed) < CLIENTS {
-            now = truth.1.wait(now).unwrap();
-        }
+        let held = wait(&finished);
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        drop(held);
     });
-    let acknowledged = truth.0.lock().unwrap().acknowledged;
-    assert!(acknowledged >= enough, "the clients ended before the kill: {}", demo.log());
+}
+
+/// How many rounds are to be done.
+fn rounds(usually: usize) -> usize {
+    std::env::var("PENFOLD_CRASH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(usually)
 }
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    let rounds = std::env::var("PENFOLD_CRASH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(60);
+    let rounds = rounds(44);
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let truth = (Mutex::new(Truth::default()), Condvar::new());
@@ -74,7 +97,8 @@ fn what_was_acknowledged_survives_kill_9() {
             seen.look(&mut log_in(&demo), &mut truth.0.lock().unwrap());
         }
         let before = truth.0.lock().unwrap().acknowledged;
-        round(&demo, n, &seen, &truth);
+        // A different number each round, so that the kill falls at different moments of a group.
+        round(&demo, n, 5 + (n * 7) % 37, &seen, &truth);
         demo.kill();
         let now = truth.0.lock().unwrap();
         let under_way: Vec<&str> = now.under_way().collect();

@@ -1,8 +1,10 @@
 //! What the clients know to be true, and what a server shows: the two are compared after every kill.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::load::{CLIENTS, KEEPER, SENDERS};
+use crate::power::trace::Clock;
 use crate::support::client::{Lines, message};
 
 /// A message in a mailbox: the mailbox's name and the message's id.
@@ -46,6 +48,15 @@ impl Change {
         }
     }
 
+    /// Where a message of its own comes to be by it.
+    fn places(&self) -> Option<Key> {
+        match self {
+            Change::Add(key, _) => Some(key.clone()),
+            Change::Copy(key, to) => Some((to.clone(), key.1.clone())),
+            _ => None,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Change::Add(..) => "add",
@@ -61,18 +72,47 @@ impl Change {
 pub struct Truth {
     /// Commands acknowledged, in all rounds.
     pub acknowledged: usize,
+    /// Clients end after the command that is under way.
+    pub enough: bool,
+    /// Clients rest so long before each command.
+    pub pace: Duration,
     sizes: BTreeMap<String, usize>,
     states: [State; CLIENTS],
     under_way: [Option<Change>; CLIENTS],
+    recorded: Option<Recorded>,
+}
+
+/// When each client knew what, by the position in a recorder's trace.
+struct Recorded {
+    clock: Clock,
+    /// What was true when the recording began.
+    before: (Box<Truth>, Seen),
+    begun: [u64; CLIENTS],
+    commands: Vec<Command>,
+    /// What a server showed, and where the trace was then.
+    shown: Vec<(u64, [State; CLIENTS], Seen)>,
+}
+
+/// A command, when it was about to be sent, and when its answer had been read.
+struct Command {
+    client: usize,
+    begun: u64,
+    answered: Option<u64>,
+    change: Change,
+    /// UIDVALIDITY and UID, if the answer told them.
+    uid: Option<(u32, u32)>,
 }
 
 impl Default for Truth {
     fn default() -> Truth {
         Truth {
             acknowledged: 0,
+            enough: false,
+            pace: Duration::ZERO,
             sizes: BTreeMap::new(),
             states: Default::default(),
             under_way: [const { None }; CLIENTS],
+            recorded: None,
         }
     }
 }
@@ -81,6 +121,70 @@ impl Truth {
     /// A client is about to send a command.
     pub fn begin(&mut self, client: usize, change: Change) {
         self.under_way[client] = Some(change);
+        if let Some(recorded) = &mut self.recorded {
+            recorded.begun[client] = recorded.clock.now();
+        }
+    }
+
+    /// A message that is there, whoever brought it.
+    pub fn has(&mut self, client: usize, key: Key, size: usize) {
+        self.sizes.insert(key.1.clone(), size);
+        self.states[client].insert(key, BTreeSet::new());
+    }
+
+    /// The same, with nothing recorded.
+    pub fn copy(&self) -> Truth {
+        Truth {
+            acknowledged: self.acknowledged,
+            enough: false,
+            pace: self.pace,
+            sizes: self.sizes.clone(),
+            states: self.states.clone(),
+            under_way: self.under_way.clone(),
+            recorded: None,
+        }
+    }
+
+    /// From now on it is kept when each client knew what.
+    pub fn record(&mut self, clock: Clock, seen: &Seen) {
+        let before = (Box::new(self.copy()), seen.clone());
+        let (commands, shown) = (Vec::new(), Vec::new());
+        self.recorded = Some(Recorded { clock, before, begun: [0; CLIENTS], commands, shown });
+    }
+
+    /// What was true, and what had been seen, when the trace came to a position.
+    pub fn at(&self, position: u64) -> (Truth, Seen) {
+        let recorded = self.recorded.as_ref().unwrap();
+        let (mut truth, mut seen) = (recorded.before.0.copy(), recorded.before.1.clone());
+        truth.sizes.clone_from(&self.sizes);
+        let mut from = 0;
+        if let Some((at, states, shown)) = recorded.shown.iter().rev().find(|(at, ..)| *at <= position) {
+            (truth.states, truth.under_way) = (states.clone(), [const { None }; CLIENTS]);
+            (from, seen) = (*at, shown.clone());
+        }
+        for command in recorded.commands.iter().filter(|c| c.begun >= from && c.begun <= position) {
+            if command.answered.is_none_or(|at| at > position) {
+                truth.under_way[command.client] = Some(command.change.clone());
+                continue;
+            }
+            truth.acknowledged += 1;
+            command.change.apply(&mut truth.states[command.client]);
+            if let (Some(uid), Some(key)) = (command.uid, command.change.places()) {
+                seen.told(key, uid);
+            }
+        }
+        (truth, seen)
+    }
+
+    /// Nobody works any more. What is under way was not answered.
+    pub fn stop_recording(&mut self) {
+        let Some(recorded) = &mut self.recorded else { return };
+        for (client, change) in self.under_way.iter().enumerate() {
+            if let Some(change) = change.clone() {
+                let begun = recorded.begun[client];
+                recorded.commands.push(Command { client, begun, answered: None, change, uid: None });
+            }
+        }
     }
 
     /// A client is about to send a message of so many octets.
@@ -88,10 +192,15 @@ impl Truth {
         self.sizes.insert(id.to_owned(), size);
     }
 
-    /// Its command was acknowledged.
-    pub fn acknowledge(&mut self, client: usize) {
+    /// Its command was acknowledged, in these words.
+    pub fn acknowledge(&mut self, client: usize, answer: &str) {
         let change = self.under_way[client].take().unwrap();
         change.apply(&mut self.states[client]);
+        if let Some(recorded) = &mut self.recorded {
+            let (begun, answered) = (recorded.begun[client], Some(recorded.clock.now()));
+            let uid = told_uid(answer);
+            recorded.commands.push(Command { client, begun, answered, change, uid });
+        }
         self.acknowledged += 1;
     }
 
@@ -132,6 +241,13 @@ impl Truth {
     }
 }
 
+/// What `[APPENDUID validity uid]` or `[COPYUID validity from to]` tells of one message.
+fn told_uid(answer: &str) -> Option<(u32, u32)> {
+    let (_, code) = answer.split_once("[APPENDUID ").or_else(|| answer.split_once("[COPYUID "))?;
+    let words: Vec<&str> = code.split_once(']')?.0.split(' ').collect();
+    Some((words.first()?.parse().ok()?, words.last()?.parse().ok()?))
+}
+
 /// The first few of what should be and what is.
 fn difference(should: &State, is: &State) -> String {
     let of = |a: &State, b: &State| -> Vec<String> {
@@ -142,18 +258,29 @@ fn difference(should: &State, is: &State) -> String {
 }
 
 /// What servers have shown: UIDs and UIDVALIDITY must not change from start to start.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
-    validity: BTreeMap<String, String>,
+    validity: BTreeMap<String, u32>,
     uids: BTreeMap<Key, u32>,
     /// The highest UID of each mailbox so far.
     highest: BTreeMap<String, u32>,
+    /// The highest that somebody was told of meanwhile.
+    told: BTreeMap<String, u32>,
 }
 
 impl Seen {
     /// The UID of a message that was there after the last start.
     pub fn uid(&self, key: &Key) -> u32 {
         self.uids[key]
+    }
+
+    /// A client was told of a message's UIDVALIDITY and UID.
+    fn told(&mut self, key: Key, (validity, uid): (u32, u32)) {
+        let known = *self.validity.entry(key.0.clone()).or_insert(validity);
+        assert_eq!(known, validity, "{key:?}");
+        let told = self.told.entry(key.0.clone()).or_default();
+        *told = uid.max(*told);
+        self.uids.insert(key, uid);
     }
 
     /// Messages and mailboxes, in words.
@@ -187,6 +314,9 @@ impl Seen {
         }
         self.uids = uids;
         truth.settle(shown);
+        if let Some(recorded) = &mut truth.recorded {
+            recorded.shown.push((recorded.clock.now(), truth.states.clone(), self.clone()));
+        }
     }
 
     fn mailbox(
@@ -199,9 +329,15 @@ impl Seen {
     ) {
         let (lines, done) = s.imap("e", &format!("EXAMINE \"{name}\"")).unwrap();
         assert!(done.starts_with("e OK"), "{done}");
-        let validity = lines.iter().find(|line| line.contains("[UIDVALIDITY ")).unwrap().clone();
-        let known = self.validity.entry(name.to_owned()).or_insert_with(|| validity.clone());
-        assert_eq!(*known, validity, "{name}");
+        let code = |name: &str| -> u32 {
+            let code = lines.iter().find_map(|line| line.split_once(name)).unwrap().1;
+            code.split_once(']').unwrap().0.parse().unwrap()
+        };
+        let validity = code("[UIDVALIDITY ");
+        let known = *self.validity.entry(name.to_owned()).or_insert(validity);
+        assert_eq!(known, validity, "UIDVALIDITY of {name}");
+        let told = self.told.get(name).copied().unwrap_or_default();
+        assert!(code("[UIDNEXT ") > told, "the UID {told} of {name} would come again");
         s.send(b"f UID FETCH 1:* (FLAGS BODY.PEEK[])\r\n").unwrap();
         loop {
             let line = s.line().unwrap();

@@ -18,7 +18,11 @@ pub struct Demo {
 impl Demo {
     /// Starts `binary demo --json --port-base 0`, on `dir` if given, and waits for its ready line.
     pub fn start(binary: &str, dir: Option<&Path>, more: &[&str]) -> Demo {
-        let mut cmd = Command::new(binary);
+        Demo::start_by(Command::new(binary), dir, more)
+    }
+
+    /// The same, by a command that names the binary and perhaps something of its environment.
+    pub fn start_by(mut cmd: Command, dir: Option<&Path>, more: &[&str]) -> Demo {
         cmd.args(["demo", "--json", "--port-base", "0"]).args(more);
         if let Some(dir) = dir {
             cmd.arg("--dir").arg(dir);

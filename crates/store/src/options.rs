@@ -151,6 +151,9 @@ pub enum Sabotage {
     /// A torn group at the end of the log stays there.
     #[cfg(feature = "faults")]
     TailNotCut,
+    /// Rot is taken for a torn end: nobody looks for what lies behind it, nor asks who knew it, and it is cut.
+    #[cfg(feature = "faults")]
+    RotCut,
     /// Compaction goes by counts: every other delivery counts as dead.
     #[cfg(feature = "faults")]
     LivenessFromCounters,
@@ -179,6 +182,9 @@ impl Sabotage {
     pub(crate) fn tail_not_cut(self) -> bool {
         self == Sabotage::TailNotCut
     }
+    pub(crate) fn rot_cut(self) -> bool {
+        self == Sabotage::RotCut
+    }
     pub(crate) fn liveness_from_counters(self) -> bool {
         self == Sabotage::LivenessFromCounters
     }
@@ -205,6 +211,9 @@ impl Sabotage {
         false
     }
     pub(crate) const fn tail_not_cut(self) -> bool {
+        false
+    }
+    pub(crate) const fn rot_cut(self) -> bool {
         false
     }
     pub(crate) const fn liveness_from_counters(self) -> bool {

@@ -11,7 +11,7 @@ mod world;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::index::guard::{Guard, Patience};
@@ -252,29 +252,86 @@ fn an_index_whose_files_are_gone_is_built_anew() {
     }
 }
 
-#[test]
-fn a_truncated_or_flipped_index_is_never_believed() {
+/// The index's files, with their octets.
+fn index_files(data: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(data.join("index")).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    let mut files: Vec<_> = files
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Ruins the index in many ways, two at a time; says how often it was built anew.
+fn ruin_often(count: usize, ruin: impl Fn(usize, &[(String, Vec<u8>)]) -> (String, Vec<u8>) + Sync) -> u32 {
     let base = base();
-    let whole = fs::read(base.data().join("index/db")).unwrap();
-    let mut built = 0;
-    for n in 0..14_usize {
-        let dir = base.copy(&n.to_string());
-        let mut octets = whole.clone();
-        let what = if n % 2 == 0 {
-            octets.truncate(octets.len() * n / 14);
-            "truncated"
-        } else if n < 7 {
-            octets[whole.len() * n / 14] ^= 1 << n;
-            "one bit"
-        } else {
-            octets.iter_mut().skip(n).step_by(2_003).for_each(|octet| *octet ^= 0x10);
-            "many bits"
+    let files = index_files(&base.data());
+    let (next, built) = (AtomicUsize::new(0), AtomicU32::new(0));
+    std::thread::scope(|s| {
+        let work = || {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= count {
+                    return;
+                }
+                let dir = base.copy(&n.to_string());
+                let (name, octets) = ruin(n, &files);
+                fs::write(dir.join("index").join(&name), octets).unwrap();
+                let openings = base.holds(&dir, Some("boot"), &format!("index/{name}, {n}"));
+                built.fetch_add(u32::from(rebuilt(&openings)), Ordering::Relaxed);
+                fs::remove_dir_all(dir).unwrap();
+            }
         };
-        fs::write(dir.join("index/db"), octets).unwrap();
-        let openings = base.holds(&dir, Some("boot"), &format!("{what}, {n}"));
-        built += u32::from(rebuilt(&openings));
+        s.spawn(work);
+        s.spawn(work);
+    });
+    built.into_inner()
+}
+
+/// Where in which file the n-th of so many ruins is: nearly all in `db`, evenly spread over what holds anything, a few in each
+/// of the others.
+fn place(n: usize, count: usize, files: &[(String, Vec<u8>)]) -> (usize, usize) {
+    let db = files.iter().position(|(name, _)| name == "db").unwrap();
+    if n % 10 == 9 {
+        let other = (n / 10) % files.len();
+        return (other, n * 7 % files[other].1.len().max(1));
     }
-    assert!(built > 0, "no ruin was noticed: the test ruins nothing that matters");
+    let used = files[db].1.iter().rposition(|octet| *octet != 0).unwrap() + 1;
+    (db, used * n / count)
+}
+
+#[test]
+fn an_index_truncated_at_50_points_is_never_believed() {
+    let built = ruin_often(50, |n, files| {
+        let (file, at) = place(n, 50, files);
+        (files[file].0.clone(), files[file].1[..at].to_vec())
+    });
+    println!("built anew: {built} of 50");
+    assert!(built > 25, "hardly any ruin was noticed: {built} of 50");
+}
+
+#[test]
+fn an_index_with_one_of_200_bits_flipped_is_never_believed() {
+    let built = ruin_often(200, |n, files| {
+        let (file, at) = place(n, 200, files);
+        let (name, mut octets) = files[file].clone();
+        octets[at] ^= 1 << (n % 8);
+        (name, octets)
+    });
+    println!("built anew: {built} of 200");
+    // What sled has replaced since lies in its file, too, and nobody reads it.
+    assert!(built > 10, "hardly any ruin was noticed: {built} of 200");
+}
+
+#[test]
+fn an_index_with_many_bits_flipped_is_built_anew() {
+    let built = ruin_often(8, |n, files| {
+        let (name, mut octets) = files.iter().find(|(name, _)| name == "db").unwrap().clone();
+        octets.iter_mut().skip(n).step_by(2_003).for_each(|octet| *octet ^= 0x10);
+        (name, octets)
+    });
+    assert_eq!(built, 8);
 }
 
 #[test]

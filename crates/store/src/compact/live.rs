@@ -99,6 +99,17 @@ pub(crate) struct Living {
     pub(crate) notes: Vec<u8>,
 }
 
+impl Living {
+    /// What somebody believes who goes by counts.
+    pub(crate) fn drop_every_other(&mut self) {
+        let mut n = 0;
+        self.deliveries.retain(|_| {
+            n += 1;
+            n % 2 == 1
+        });
+    }
+}
+
 /// Reads all of a snapshot for one segment.
 pub(crate) fn living(vfs: &dyn Vfs, path: &str, segment: u32) -> Result<Living, Flaw> {
     let mut deliveries = BTreeSet::new();

@@ -234,7 +234,10 @@ fn compact(shared: &Shared, newest: u64, candidate: Candidate) -> Result<(), Wor
     let Candidate { number, last_seq, .. } = candidate;
     let mains = shared.files.mains();
     let Some(&(_, known)) = mains.iter().find(|(n, _)| *n == number) else { return Ok(()) };
-    let living = live::living(vfs, &path_of(newest), number)?;
+    let mut living = live::living(vfs, &path_of(newest), number)?;
+    if shared.tuning.sabotage.liveness_from_counters() {
+        living.drop_every_other();
+    }
     let from = shared.files.file(number)?;
     let plan = Plan {
         number,
@@ -249,12 +252,7 @@ fn compact(shared: &Shared, newest: u64, candidate: Candidate) -> Result<(), Wor
     let in_segment = |error| WorkError::Segment { segment: number, error };
     let mut pause = || shared.compaction.pause(shared);
     let written = rewrite::rewrite(vfs, &plan, &mut pause).map_err(in_segment)?;
-    let verified = if shared.tuning.sabotage.liveness_from_counters() {
-        Ok(())
-    } else {
-        rewrite::verify(vfs, &plan, &written.path)
-    };
-    if let Err(error) = verified {
+    if let Err(error) = rewrite::verify(vfs, &plan, &written.path) {
         let _ = vfs.remove_file(&written.path);
         return Err(in_segment(error));
     }

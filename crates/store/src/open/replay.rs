@@ -161,6 +161,10 @@ impl<'a> Replay<'a> {
                 }
                 continue;
             }
+            if limit.is_none() && self.how.sabotage.rot_cut() {
+                self.named = 0;
+                return self.tail(main, offset);
+            }
             let next = self.next_group(main, offset + BORDER, end)?;
             match (next, limit) {
                 (Some(next), _) => {

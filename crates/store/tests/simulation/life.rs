@@ -1,7 +1,11 @@
 //! One life of a store: work, faults, deaths and openings, all decided by a seed.
 
+// Named in full, since an example has this file by its path.
+#[path = "life/background.rs"]
 mod background;
+#[path = "life/rot.rs"]
 mod rot;
+#[path = "life/ruin.rs"]
 mod ruin;
 
 use crate::work::Work;

@@ -3,6 +3,7 @@
 
 use super::{Check, Life};
 use crate::world::World;
+use store::{Reader, Start};
 
 impl Life {
     /// Octets of the log go bad, the store is opened, and goes on: from then on it holds what it showed.
@@ -71,5 +72,11 @@ impl Life {
         }
         self.seen.accounts.extend(is.accounts.values().filter_map(|a| a.id));
         Ok(())
+    }
+
+    /// The log's last group.
+    pub(super) fn reached(&self) -> Check<u64> {
+        let reader = Reader::open(self.disk.vfs(), Start::Snapshot, &|_| {});
+        Ok(reader.map_err(|e| format!("it cannot be read: {e}"))?.reached().seq)
     }
 }

@@ -29,6 +29,7 @@ impl Life {
         if logs.is_empty() {
             return Ok(None);
         }
+        let whole = self.reached()?;
         let (path, len) = logs[self.rng.index(logs.len())].clone();
         let at = self.rng.below(len);
         // A whole small group at the end that reads as zeros, and nobody left who knew it: that nobody can notice.
@@ -49,6 +50,13 @@ impl Life {
         };
         self.note(format!("opened: {opening:?}"));
         self.store = Some(store.clone());
+        if opening.torn.is_some() {
+            // A group that was never whole is the last one: with anything good behind it, it was.
+            let now = self.reached()?;
+            if now + 1 < whole {
+                return Err(format!("rot in {path} at {at} was cut: {whole} groups are {now}; {opening:?}"));
+            }
+        }
         let mut told =
             !opening.rot.is_empty() || opening.torn.is_some() || !opening.missing_bodies.is_empty();
         let mut lost = Vec::new();

@@ -1,0 +1,557 @@
+//! The power goes: what the real binary did to its directory is written down, and replayed onto a disk that loses what was
+//! not synced, at many places. The binary must then show all that a client had been told before the cut.
+//!
+//! What a client knew is known to the position in the trace: it reads how far the trace has come before it sends a command
+//! and after it has read the answer. A cut between the two leaves the command done or not; a cut behind both leaves it
+//! done. `PENFOLD_POWER_CUTS=n` makes n times as many cuts. A failing cut leaves the trace, the directory that the
+//! recording began with, and what the binary was started on.
+
+pub mod disk;
+pub mod trace;
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Condvar, Mutex, mpsc};
+use std::time::Duration;
+
+use store::RealVfs;
+use store::index::state::{self, Left};
+
+use crate::heavy::{self, Heavy};
+use crate::load::{self, CLIENTS, Client};
+use crate::model::{Seen, Truth};
+use crate::support::client::{Lines, message};
+use crate::support::server::Demo;
+use crate::{BINARY, log_in};
+use disk::{Believe, Dice, Disk};
+use trace::{Action, Clock, Recorder, Step};
+
+/// Octets of Bob's messages.
+const BOBS: usize = 3_000;
+
+/// Something that somebody was told, besides what the load's clients know.
+#[derive(Clone, Debug)]
+enum Fact {
+    Alias(String),
+    Account(String),
+    /// A message for Bob, by SMTP.
+    Delivered(String),
+    /// Messages that Bob took away by POP3, with one QUIT.
+    Deleted(Vec<String>),
+}
+
+#[derive(Clone, Debug)]
+struct Told {
+    begun: u64,
+    answered: Option<u64>,
+    fact: Fact,
+}
+
+/// Facts, as they are made.
+struct Facts<'a> {
+    clock: Clock,
+    told: &'a Mutex<Vec<Told>>,
+}
+
+impl Facts<'_> {
+    /// Makes something a fact; whether it was acknowledged.
+    fn make(&self, fact: Fact, make: impl FnOnce() -> bool) -> bool {
+        let begun = self.clock.now();
+        let done = make();
+        let answered = done.then(|| self.clock.now());
+        self.told.lock().unwrap().push(Told { begun, answered, fact });
+        done
+    }
+}
+
+/// A binary that worked under a recorder.
+struct Recording {
+    name: &'static str,
+    place: tempfile::TempDir,
+    recorder: Recorder,
+    /// The directory when the recording began, once for each way to believe in syncs.
+    disks: Vec<Disk>,
+    truth: Truth,
+    told: Vec<Told>,
+    /// From here on all mailboxes are there.
+    ready: u64,
+    steps: Vec<Step>,
+}
+
+/// How long a load goes on.
+#[derive(Clone, Copy)]
+enum Until<'a> {
+    /// So many commands are acknowledged.
+    Commands(usize),
+    /// The server has done something by itself. Clients take their time.
+    There(&'a dyn Fn(&Path) -> bool),
+}
+
+/// How a recording is made.
+struct Plan<'a> {
+    name: &'static str,
+    /// The directory to begin with.
+    from: Option<&'a Path>,
+    truth: Truth,
+    seen: Seen,
+    /// Names what is sent.
+    round: usize,
+    /// How long each of the load's phases goes on.
+    phases: &'a [Until<'a>],
+    /// Clean ends and new starts between the phases.
+    restarts: bool,
+}
+
+fn record(plan: Plan) -> Recording {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().canonicalize().unwrap();
+    let (data, copy) = (root.join("data"), root.join("begin"));
+    match plan.from {
+        Some(from) => heavy::copy(from, &data),
+        None => std::fs::create_dir(&data).unwrap(),
+    }
+    heavy::copy(&data, &copy);
+    let recorder = Recorder::build(&root);
+    let disks = [Believe::All, Believe::NamesOnly, Believe::OctetsOnly];
+    let disks = disks.map(|believe| Disk::new(&data, &copy, believe)).into();
+    let start = || {
+        let mut command = Command::new(BINARY);
+        command.envs(recorder.environment(&data));
+        Demo::start_by(command, Some(&data), &[])
+    };
+    let Plan { name, mut truth, mut seen, phases, restarts, .. } = plan;
+    truth.record(recorder.clock(), &seen);
+    let mut demo = start();
+    if plan.from.is_none() {
+        load::make_mailboxes(&mut log_in(&demo));
+    }
+    let ready = recorder.clock().now();
+    if plan.from.is_some() {
+        seen.look(&mut log_in(&demo), &mut truth);
+    }
+    let (truth, told) = ((Mutex::new(truth), Condvar::new()), Mutex::new(Vec::new()));
+    for (n, until) in phases.iter().enumerate() {
+        let facts = || Facts { clock: recorder.clock(), told: &told };
+        let last = n + 1 == phases.len();
+        phase(&demo, plan.round + n, *until, (&truth, &seen), &facts);
+        if last {
+            break;
+        }
+        if restarts {
+            assert!(demo.stop().success());
+            demo = start();
+        }
+        seen.look(&mut log_in(&demo), &mut truth.0.lock().unwrap());
+    }
+    demo.kill();
+    let mut truth = truth.0.into_inner().unwrap();
+    truth.stop_recording();
+    let steps = recorder.steps();
+    Recording { name, place, recorder, disks, truth, told: told.into_inner().unwrap(), ready, steps }
+}
+
+/// All clients at once, until so many commands are acknowledged.
+fn phase<'a>(
+    demo: &Demo,
+    round: usize,
+    until: Until,
+    (truth, seen): (&(Mutex<Truth>, Condvar), &Seen),
+    facts: &(dyn Fn() -> Facts<'a> + Sync),
+) {
+    let before = {
+        let mut truth = truth.0.lock().unwrap();
+        truth.enough = false;
+        truth.pace = match until {
+            Until::Commands(_) => Duration::ZERO,
+            Until::There(_) => Duration::from_millis(60),
+        };
+        truth.acknowledged
+    };
+    std::thread::scope(|s| {
+        for number in 0..CLIENTS {
+            s.spawn(move || Client::new(number, round, truth).work(demo, seen));
+        }
+        s.spawn(|| administer(demo, round, &facts(), || truth.0.lock().unwrap().enough));
+        s.spawn(|| bob(demo, round, &facts(), || truth.0.lock().unwrap().enough));
+        match until {
+            Until::Commands(count) => {
+                let few = |truth: &mut Truth| truth.acknowledged < before + count;
+                drop(truth.1.wait_while(truth.0.lock().unwrap(), few).unwrap());
+            }
+            Until::There(is) => heavy::wait_for(|| is(&demo.data()), demo),
+        }
+        truth.0.lock().unwrap().enough = true;
+    });
+}
+
+fn administer(demo: &Demo, round: usize, facts: &Facts, enough: impl Fn() -> bool) {
+    for n in 0..20 {
+        if enough() && n > 1 {
+            return;
+        }
+        let alias = format!("alias-{round}-{n}@demo.test");
+        let added = penfold(&demo.data(), &["alias", "add", &alias, "alice@demo.test"]);
+        assert!(facts.make(Fact::Alias(alias.clone()), || added().is_some()), "{alias}");
+        let account = format!("account-{round}-{n}@demo.test");
+        let added = penfold(&demo.data(), &["account", "add", &account]);
+        assert!(facts.make(Fact::Account(account.clone()), || added().is_some()), "{account}");
+    }
+}
+
+/// A command of the binary, for a running server; what it printed.
+fn penfold(data: &Path, words: &[&str]) -> impl FnOnce() -> Option<String> + use<> {
+    let mut command = Command::new(BINARY);
+    command.args(words).arg("--json").arg("--config").arg(data.join("config.toml")).stdin(Stdio::null());
+    move || {
+        let output = command.output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+/// Mail for Bob, who takes the older half of it away by POP3.
+fn bob(demo: &Demo, round: usize, facts: &Facts, enough: impl Fn() -> bool) {
+    let mut smtp = Lines::plain(demo.addr("smtp")).unwrap();
+    smtp.smtp_reply().unwrap();
+    smtp.smtp("EHLO bob.example").unwrap();
+    for n in 0..200 {
+        if enough() && n > 7 {
+            return;
+        }
+        let id = format!("bob-{round}-{n}");
+        let octets = message(&id, BOBS);
+        let mut delivered = || smtp.deliver("sender@example.net", "bob@demo.test", &octets).unwrap();
+        assert!(facts.make(Fact::Delivered(id), || delivered().starts_with("250")));
+        if n % 8 == 7 {
+            take_away(demo, facts);
+        }
+    }
+}
+
+fn take_away(demo: &Demo, facts: &Facts) {
+    let (user, password) = demo.account(1);
+    let mut s = Lines::plain(demo.addr("pop3")).unwrap();
+    s.line().unwrap();
+    let mut ask = |command: &str| {
+        s.send(format!("{command}\r\n").as_bytes()).unwrap();
+        let answer = s.line().unwrap();
+        assert!(answer.starts_with("+OK"), "{command}: {answer}");
+        answer
+    };
+    ask(&format!("USER {user}"));
+    ask(&format!("PASS {password}"));
+    let count: usize = ask("STAT").split(' ').nth(1).unwrap().parse().unwrap();
+    let mut ids = Vec::new();
+    for number in 1..=count / 2 {
+        s.send(format!("RETR {number}\r\nDELE {number}\r\n").as_bytes()).unwrap();
+        s.line().unwrap();
+        loop {
+            let line = s.line().unwrap();
+            if let Some(id) = line.strip_prefix("Message-ID: <").and_then(|l| l.strip_suffix("@example.net>"))
+            {
+                ids.push(id.to_owned());
+            }
+            if line == "." {
+                break;
+            }
+        }
+        assert!(s.line().unwrap().starts_with("+OK"));
+    }
+    let quit = || {
+        s.send(b"QUIT\r\n").unwrap();
+        s.line().unwrap().starts_with("+OK")
+    };
+    assert!(facts.make(Fact::Deleted(ids), quit));
+}
+
+/// Which ids Bob has, each whole.
+fn bobs(demo: &Demo) -> BTreeSet<String> {
+    let (user, password) = demo.account(1);
+    let mut s = Lines::plain(demo.addr("imap")).unwrap();
+    s.imap_login(&user, &password);
+    s.imap("e", "EXAMINE INBOX").unwrap();
+    s.send(b"f UID FETCH 1:* BODY.PEEK[]\r\n").unwrap();
+    let mut ids = BTreeSet::new();
+    loop {
+        let line = s.line().unwrap();
+        if line.starts_with("f ") {
+            assert!(line.starts_with("f OK"), "{line}");
+            return ids;
+        }
+        let Some(open) = line.rfind('{').filter(|_| line.ends_with('}')) else { continue };
+        let octets = s.take(line[open + 1..line.len() - 1].parse().unwrap()).unwrap();
+        let text = String::from_utf8_lossy(&octets);
+        let id = text.split("Message-ID: <").nth(1).and_then(|r| r.split_once("@example.net>"));
+        let Some((id, _)) = id else { continue }; // The demo's welcome.
+        assert!(octets.ends_with(&message(id, BOBS)), "{id} is there but not whole");
+        assert!(ids.insert(id.to_owned()), "{id} is there more than once");
+    }
+}
+
+/// The next boot of the machine.
+fn boot_anew(data: &Path) {
+    let vfs = RealVfs::new(data);
+    if let Ok(mut state) = state::read(&vfs, "index")
+        && let Left::Running { boot } = &mut state.left
+    {
+        *boot = Some("the-boot-after-the-power-cut".into());
+        state::write(&vfs, "index", &state).unwrap();
+    }
+}
+
+/// A place in a recording where the power goes.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    step: usize,
+    position: u64,
+    seed: u64,
+}
+
+impl Recording {
+    /// So many cuts, in order: anywhere, and half of them next to something that happens to a name.
+    fn cuts(&self, count: u64, seed: u64) -> Vec<Cut> {
+        let mut dice = Dice::new(seed);
+        let names = |step: &Step| {
+            let path = match &step.action {
+                Action::Rename(_, to, _) => to,
+                Action::Create(path, _) | Action::Unlink(path) => path,
+                _ => return false,
+            };
+            ["log/", "snapshot/", "tmp/", "index/STATE"].iter().any(|of| path.starts_with(of))
+        };
+        let named: Vec<usize> = (0..self.steps.len()).filter(|n| names(&self.steps[*n])).collect();
+        let mut cuts: Vec<Cut> = (0..count)
+            .map(|n| {
+                let any = dice.roll(self.steps.len() as u64) as usize;
+                let near = named[dice.roll(named.len() as u64) as usize] + dice.roll(4) as usize;
+                let step = if n % 2 == 0 { any } else { near.min(self.steps.len() - 1) };
+                Cut { step, position: self.steps[step].end, seed: dice.roll(u64::MAX) }
+            })
+            .collect();
+        cuts.sort_by_key(|cut| cut.step);
+        cuts
+    }
+
+    /// Makes the cuts, two at a time, and says which of them lost something.
+    fn cut(&mut self, cuts: &[Cut], believe: Believe, only_first: bool) -> Vec<(Cut, String)> {
+        let mut disk =
+            self.disks.swap_remove(self.disks.iter().position(|disk| disk.believes() == believe).unwrap());
+        let octets = self.recorder.octets();
+        let failed = Mutex::new(Vec::new());
+        let (give, take) = mpsc::sync_channel::<(Cut, PathBuf)>(1);
+        let take = Mutex::new(take);
+        std::thread::scope(|s| {
+            let give = give;
+            let (this, failed, take) = (&*self, &failed, &take);
+            for _ in 0..2 {
+                s.spawn(move || {
+                    while let Ok((cut, data)) = { take.lock().unwrap().recv() } {
+                        match catch_unwind(AssertUnwindSafe(|| this.check(cut, &data))) {
+                            Ok(()) => std::fs::remove_dir_all(&data).unwrap(),
+                            Err(panic) => failed.lock().unwrap().push((cut, text_of(&*panic))),
+                        }
+                    }
+                });
+            }
+            let mut done = 0;
+            for (n, cut) in cuts.iter().enumerate() {
+                if only_first && !failed.lock().unwrap().is_empty() {
+                    break;
+                }
+                while done <= cut.step {
+                    disk.step(&this.steps[done]);
+                    done += 1;
+                }
+                let data = this.place.path().join(format!("{believe:?}-{n}"));
+                disk.lose_power(&data, &octets, &mut Dice::new(cut.seed));
+                give.send((*cut, data)).unwrap();
+            }
+        });
+        failed.into_inner().unwrap()
+    }
+
+    /// The binary shows what must be there after a cut.
+    fn check(&self, cut: Cut, data: &Path) {
+        boot_anew(data);
+        let demo = Demo::start(BINARY, Some(data), &[]);
+        let (mut truth, mut seen) = self.truth.at(cut.position);
+        if cut.position >= self.ready {
+            seen.look(&mut log_in(&demo), &mut truth);
+        }
+        self.check_facts(cut, &demo);
+        let log = demo.log();
+        assert!(!log.contains("\"ERROR\"") && !log.contains("of no use"), "{log}");
+        // It works, and what it showed is what the next one shows.
+        let octets = message("afterwards", 500);
+        let answer = log_in(&demo).append("x", "INBOX", &octets).unwrap();
+        assert!(answer.starts_with("x OK"), "{answer}");
+        if cut.seed.is_multiple_of(4) && cut.position >= self.ready {
+            demo.kill();
+            let demo = Demo::start(BINARY, Some(data), &[]);
+            truth.has(0, ("INBOX".into(), "afterwards".into()), octets.len());
+            seen.look(&mut log_in(&demo), &mut truth);
+        }
+    }
+
+    fn check_facts(&self, cut: Cut, demo: &Demo) {
+        let list = |what: &str| penfold(&demo.data(), &[what, "list"])().unwrap();
+        let (aliases, accounts, has) = (list("alias"), list("account"), bobs(demo));
+        let done = |told: &Told| told.answered.is_some_and(|at| at <= cut.position);
+        let mut gone = BTreeSet::new();
+        let mut perhaps_gone: Vec<&Vec<String>> = Vec::new();
+        for told in self.told.iter().filter(|told| told.begun <= cut.position) {
+            match &told.fact {
+                Fact::Deleted(ids) if done(told) => gone.extend(ids),
+                Fact::Deleted(ids) => perhaps_gone.push(ids),
+                _ => {}
+            }
+        }
+        for ids in &perhaps_gone {
+            let there = ids.iter().filter(|id| has.contains(*id)).count();
+            assert!(there == 0 || there == ids.len(), "half of a QUIT: {ids:?}, {has:?}");
+        }
+        for told in &self.told {
+            let (what, there) = match &told.fact {
+                Fact::Alias(address) => (address, aliases.contains(&format!("\"{address}\""))),
+                Fact::Account(address) => (address, accounts.contains(&format!("\"{address}\""))),
+                Fact::Delivered(id) if gone.contains(id) => {
+                    assert!(!has.contains(id), "{id} is there again");
+                    continue;
+                }
+                Fact::Delivered(id) if perhaps_gone.iter().any(|ids| ids.contains(id)) => continue,
+                Fact::Delivered(id) => (id, has.contains(id)),
+                Fact::Deleted(_) => continue,
+            };
+            if done(told) {
+                assert!(there, "{what} was acknowledged and is gone");
+            } else if told.begun > cut.position {
+                assert!(!there, "{what} comes from nowhere");
+            }
+        }
+    }
+
+    /// What was recorded, in words.
+    fn summary(&self) -> String {
+        let count = |which: fn(&Action) -> bool| self.steps.iter().filter(|s| which(&s.action)).count();
+        let octets: usize = self
+            .steps
+            .iter()
+            .map(|step| if let Action::Write(_, octets) = &step.action { octets.length } else { 0 })
+            .sum();
+        format!(
+            "{}: {} operations, {} MiB in {} writes, {} syncs, {} renames; {} commands acknowledged",
+            self.name,
+            self.steps.len(),
+            octets >> 20,
+            count(|a| matches!(a, Action::Write(..))),
+            count(|a| matches!(a, Action::SyncEnds(..))),
+            count(|a| matches!(a, Action::Rename(..))),
+            self.truth.acknowledged + self.told.len(),
+        )
+    }
+
+    /// All cuts lose nothing.
+    fn survives(&mut self, count: u64, seed: u64) {
+        let _ = writeln!(std::io::stderr(), "{}", self.summary());
+        let times: u64 = std::env::var("PENFOLD_POWER_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+        let cuts = self.cuts(count * times, seed);
+        let failed = self.cut(&cuts, Believe::All, false);
+        let _ = writeln!(std::io::stderr(), "{}: {} cuts", self.name, cuts.len());
+        let Some((cut, why)) = failed.first() else { return };
+        // For whoever looks into it.
+        self.place.disable_cleanup(true);
+        let place = self.place.path().display();
+        panic!("{} of {} cuts lost something; see {place}; {cut:?}: {why}", failed.len(), cuts.len());
+    }
+
+    /// A disk that only pretends loses something, and this test sees it.
+    fn shows_the_loss(&mut self, believe: Believe) {
+        let mut cuts = self.cuts(40, 7);
+        cuts.retain(|cut| cut.position > self.ready);
+        for disk in &mut self.disks {
+            disk.doubt_from(self.ready);
+        }
+        let failed = self.cut(&cuts, believe, true);
+        let (cut, why) = failed.first().unwrap_or_else(|| panic!("with {believe:?} nothing is lost"));
+        let why = why.lines().next().unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "{believe:?} is noticed at step {}: {why}", cut.step);
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned())).unwrap_or_default()
+}
+
+#[test]
+#[cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    ignore = "the recorder knows only Linux on x86-64"
+)]
+fn what_was_acknowledged_survives_a_power_cut() {
+    let plan = Plan {
+        name: "a new store",
+        from: None,
+        truth: Truth::default(),
+        seen: Seen::default(),
+        round: 0,
+        phases: &[Until::Commands(300), Until::Commands(200), Until::Commands(400)],
+        restarts: true,
+    };
+    let mut recording = record(plan);
+    recording.survives(50, 1);
+    recording.shows_the_loss(Believe::NamesOnly);
+    recording.shows_the_loss(Believe::OctetsOnly);
+    a_power_cut_while_it_opens(&recording);
+}
+
+/// What the first cut left, and then another one, while that is put in order or soon after.
+fn a_power_cut_while_it_opens(first: &Recording) {
+    let place = first.place.path().canonicalize().unwrap();
+    for seed in 0..2 {
+        let cut = first.cuts(40, 90 + seed)[30];
+        let mut disk = Disk::new(&place.join("data"), &place.join("begin"), Believe::All);
+        first.steps[..=cut.step].iter().for_each(|step| disk.step(step));
+        let data = place.join(format!("second-{seed}"));
+        disk.lose_power(&data, &first.recorder.octets(), &mut Dice::new(cut.seed));
+        boot_anew(&data);
+        let (truth, seen) = first.truth.at(cut.position);
+        let plan = Plan {
+            name: "what a power cut left",
+            from: Some(&data),
+            truth,
+            seen,
+            round: 10,
+            phases: &[Until::Commands(20)],
+            restarts: false,
+        };
+        record(plan).survives(10, 3 + seed);
+    }
+}
+
+#[test]
+#[cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    ignore = "the recorder knows only Linux on x86-64"
+)]
+fn a_power_cut_while_snapshots_are_made_and_segments_compacted_loses_nothing() {
+    let heavy = Heavy::get();
+    let (truth, seen) = heavy.truth();
+    let plan = Plan {
+        name: "snapshots and compaction",
+        from: Some(&heavy.with_one_snapshot()),
+        truth,
+        seen,
+        round: 0,
+        phases: &[
+            Until::There(&|data| heavy::names(data, "snapshot", ".snap").len() == 2),
+            Until::There(&|data| heavy::names(data, "log", ".g2").len() == 1),
+            Until::Commands(50),
+        ],
+        restarts: false,
+    };
+    record(plan).survives(30, 2);
+}
