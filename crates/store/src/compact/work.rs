@@ -109,14 +109,15 @@ impl Work {
             let living = survey.octets.get(&number).copied().unwrap_or(0);
             // Changes are gone with the first compaction, and so are passwords.
             let secret = generation == 1 && spent.contains(&number);
-            if used == 0 || (living.saturating_mul(2) > used && !secret) {
+            let mostly_dead = used > 0 && living.saturating_mul(2) <= used;
+            if !mostly_dead && !secret {
                 continue;
             }
             if number < older_segment && last_seq <= older_seq {
                 self.candidates.push(Candidate { number, last_seq, secret });
             } else {
                 // What only holds an old password waits for the snapshots that come anyway.
-                self.wants_snapshot |= !secret;
+                self.wants_snapshot |= mostly_dead;
             }
         }
         // The last comes first: what should not be kept, then the oldest.
