@@ -1,7 +1,7 @@
 //! What the recorder wrote down: the process's operations on its directory, in order.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -145,6 +145,6 @@ fn read(path: &Path) -> Vec<Step> {
         };
         steps.push(Step { end, action });
     }
-    assert_eq!(file.seek(SeekFrom::Current(0)).unwrap(), published);
+    assert_eq!(file.stream_position().unwrap(), published);
     steps
 }
