@@ -11,6 +11,7 @@ pub mod mime;
 pub mod net;
 pub mod observe;
 pub mod password;
+pub mod port;
 pub mod rate;
 pub mod run;
 pub mod tls;

@@ -2,7 +2,7 @@
 //! web page, so that all three do and say the same.
 //!
 //! It knows the store and has passwords hashed; it prints nothing, asks nobody and opens no network sockets. Each
-//! change is one commit of the store: it is done as a whole, or not at all.
+//! change is one commit of the store: it is done as a whole, or not at all; but an import is many.
 
 mod accounts;
 pub mod address;
@@ -13,6 +13,7 @@ mod error;
 pub mod policy;
 mod request;
 mod status;
+mod transfer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ pub struct Admin {
     /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
     /// alias leading nowhere.
     changing: Arc<Mutex<()>>,
+    transfers: transfer::Transfers,
 }
 
 impl fmt::Debug for Admin {
@@ -52,7 +54,7 @@ impl Admin {
     /// On an open store, whose data directory is `directory`; `door` is where logins are looked at. Without `server`, no server runs.
     #[must_use]
     pub fn new(store: Store, directory: PathBuf, door: Door, server: Option<Facts>) -> Admin {
-        Admin { store, directory, door, server, changing: Arc::default() }
+        Admin { store, directory, door, server, changing: Arc::default(), transfers: Arc::default() }
     }
 
     /// Does what is asked. On an error nothing has changed.
@@ -76,6 +78,7 @@ impl Admin {
             Request::AliasList => Ok(self.alias_list()),
             Request::AliasRemove { address } => self.alias_remove(&address).await,
             Request::Status => Ok(self.status()),
+            Request::Import { account, .. } | Request::Export { account } => self.ready(&account),
         }
     }
 

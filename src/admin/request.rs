@@ -102,6 +102,26 @@ pub enum Request {
     },
     /// How the server is.
     Status,
+    /// Put messages into an account's mailboxes: behind the answer come the frames of `port::frames`.
+    Import {
+        /// One of its addresses.
+        account: String,
+        /// Look at everything, change nothing.
+        dry_run: bool,
+    },
+    /// Give all messages of an account: behind the answer the server sends the frames of `port::frames`.
+    Export {
+        /// One of its addresses.
+        account: String,
+    },
+}
+
+impl Request {
+    /// Whether what is asked for travels behind the answer, so that the connection is used for nothing else afterwards.
+    #[must_use]
+    pub fn is_transfer(&self) -> bool {
+        matches!(self, Request::Import { .. } | Request::Export { .. })
+    }
 }
 
 /// An answer: the variant that belongs to the request's.
@@ -166,6 +186,11 @@ pub enum Answer {
     },
     /// How the server is.
     Status(Box<Status>),
+    /// The transfer may begin.
+    Ready {
+        /// The account's login name.
+        account: String,
+    },
 }
 
 /// A domain, for a list.

@@ -8,7 +8,9 @@ mod ask;
 mod demo;
 mod owner;
 mod people;
+mod port;
 mod print;
+mod progress;
 mod secret;
 mod serve;
 mod status;
@@ -52,6 +54,8 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Domain(command) => people::domain(&asker(cli.config.as_deref())?, command),
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
+        Command::Import(args) => port::import(&asker(cli.config.as_deref())?, args),
+        Command::Export(args) => port::export(&asker(cli.config.as_deref())?, &args),
     }
 }
 
@@ -167,6 +171,9 @@ impl Command {
         let output = match self {
             Command::Serve | Command::Config(ConfigCommand::Example) => return false,
             Command::Demo(args) => args.output,
+            Command::Import(ImportArgs { from: Some(ImportFrom::Imap(args)), .. }) => args.into.output,
+            Command::Import(args) => args.into.output,
+            Command::Export(args) => args.output,
             Command::Status(output)
             | Command::Version(output)
             | Command::Config(ConfigCommand::Check(output))

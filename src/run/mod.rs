@@ -14,7 +14,7 @@ mod storage;
 use std::io;
 use std::path::PathBuf;
 
-pub use local::in_process;
+pub use local::{Transfer, in_process, transfer};
 pub use server::{Listener, Protocol, Running, Server};
 pub use signals::Hangup;
 

@@ -241,12 +241,12 @@ impl Running {
         helpers.spawn(Arc::clone(&certificates).keep_looking(|| clock::wall().seconds));
         helpers.spawn(tell_of_health(store.clone()));
         helpers.spawn(async move {
-            control
-                .serve(move |request| {
-                    let admin = admin.clone();
-                    async move { admin.answer(request).await }
-                })
-                .await;
+            let transfers = admin.clone();
+            let answer = move |request| {
+                let admin = admin.clone();
+                async move { admin.answer(request).await }
+            };
+            control.serve(answer, move |request, stream| transfers.transfer(request, stream)).await;
         });
         while signals.next().await == Asked::Reload {
             tracing::info!("SIGHUP: the certificate is read again");

@@ -3,6 +3,7 @@
 mod demo;
 mod index;
 mod people;
+mod port;
 mod serve;
 mod words;
 

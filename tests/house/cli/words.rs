@@ -19,6 +19,9 @@ const LEAVES: &[&[&str]] = &[
     &["alias", "add"],
     &["alias", "list"],
     &["alias", "remove"],
+    &["import"],
+    &["import", "imap"],
+    &["export"],
 ];
 
 #[test]
