@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::commit::queue::Queue;
 use crate::commit::writer::Prepared;
+use crate::backup::hold::Holds;
 use crate::compact::Compaction;
 use crate::digest::Digests;
 use crate::id::UnixTime;
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     /// Nobody holds the store any more: what takes long need not be finished.
     pub(crate) abandoned: AtomicBool,
     pub(crate) compaction: Compaction,
+    pub(crate) holds: Holds,
     pub(crate) low_space: AtomicBool,
     pub(crate) read_only: AtomicBool,
     pub(crate) closed: AtomicBool,
@@ -127,6 +129,7 @@ impl Shared {
             snapshots: Schedule::default(),
             abandoned: AtomicBool::new(false),
             compaction: Compaction::default(),
+            holds: Holds::default(),
             low_space: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -160,6 +163,13 @@ impl Shared {
             // The next start removes it otherwise.
             let _ = self.vfs.remove_file(&path);
         }
+    }
+
+    /// Everything is to come to its end, or has.
+    pub(crate) fn stopping(&self) -> bool {
+        self.compaction.stopped()
+            || self.abandoned.load(Ordering::Relaxed)
+            || self.closed.load(Ordering::Relaxed)
     }
 
     /// Gives the lock back.
