@@ -166,6 +166,16 @@ pub enum Error {
         /// In its words.
         why: String,
     },
+    /// There is no backup.
+    #[error("there is no backup: {why}")]
+    Backup {
+        /// In words.
+        why: String,
+        /// For the exit code.
+        kind: Kind,
+        /// What to do next.
+        next: Option<String>,
+    },
     /// The two ends of the control socket do not understand each other.
     #[error("the running server speaks another control language than this program: {why}")]
     Control {
@@ -189,6 +199,7 @@ impl Error {
             | Error::TargetUnknown { .. } => Kind::NotFound,
             Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
             Error::Stopping | Error::Control { .. } => Kind::Unreachable,
+            Error::Backup { kind, .. } => *kind,
             Error::DomainInUse { .. }
             | Error::IsLogin { .. }
             | Error::AliasesLeadHere { .. }
@@ -245,6 +256,7 @@ impl Error {
                 "look at the server's log and the disk; restart the server when it is mended".into()
             }
             Error::Stopping => "try again when it has stopped or started again".into(),
+            Error::Backup { next, .. } => return next.clone(),
             Error::Control { .. } => {
                 "after an upgrade, restart the server: `systemctl restart penfold`".into()
             }

@@ -7,6 +7,7 @@
 mod accounts;
 pub mod address;
 mod aliases;
+mod backup;
 pub mod control;
 mod domains;
 mod error;
@@ -25,6 +26,8 @@ use wire::secret::Secret;
 
 use crate::login::Door;
 
+pub use accounts::find as find_account;
+pub use backup::{BackupOrder, BackupReport, BackupTold};
 pub use error::{Error, Kind};
 pub use request::*;
 
@@ -79,6 +82,7 @@ impl Admin {
             Request::AliasRemove { address } => self.alias_remove(&address).await,
             Request::Status => Ok(self.status()),
             Request::Import { account, .. } | Request::Export { account } => self.ready(&account),
+            Request::Backup(_) => Ok(Answer::Begun),
         }
     }
 

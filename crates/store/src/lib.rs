@@ -41,8 +41,8 @@ pub mod vfs;
 mod watch;
 
 pub use backup::{
-    Backed, BackupError, BackupProgress, BackupTo, Backups, Checked, Extra, FoundManifest, Joined, Manifest, Newest,
-    Restored, Summing, Sums, Verified, Watch as BackupWatch,
+    Backed, BackupError, BackupProgress, BackupTo, Backups, Checked, Extra, FoundManifest, Joined, Manifest,
+    Newest, Restored, Summing, Sums, Verified, Watch as BackupWatch,
 };
 pub use commit::Commit;
 pub use health::{Health, Mode};

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::backup::hold::Holds;
 use crate::commit::queue::Queue;
 use crate::commit::writer::Prepared;
-use crate::backup::hold::Holds;
 use crate::compact::Compaction;
 use crate::digest::Digests;
 use crate::id::UnixTime;

@@ -18,8 +18,8 @@ use store::vfs::ReadOnly;
 use store::vfs::Vfs;
 use store::vfs::sim::SimDisk;
 use store::{
-    AccountId, Backed, BackupError, BackupProgress, BackupTo, Backups, Batch, Extra, Intent, MailboxId, OpenError,
-    Opening, Options, Outcome, Prefix, Reader, RealVfs, Start, Store, Summing, Sums, UnixTime,
+    AccountId, Backed, BackupError, BackupProgress, BackupTo, Backups, Batch, Extra, Intent, MailboxId,
+    OpenError, Opening, Options, Outcome, Prefix, Reader, RealVfs, Start, Store, Summing, Sums, UnixTime,
 };
 use wire::flag::{FlagNames, SystemFlag};
 
@@ -117,7 +117,8 @@ fn contents(store: &impl Shows) -> String {
         for info in directory.mailboxes_of(account.id) {
             let (view, head) = (store.view(info.id), store.head(info.id).unwrap());
             let (path, special) = (&info.path, info.special_use);
-            writeln!(text, "  {path} {special:?} {:?} {} {}", head.uid_next, head.unseen, head.octets).unwrap();
+            writeln!(text, "  {path} {special:?} {:?} {} {}", head.uid_next, head.unseen, head.octets)
+                .unwrap();
             for row in view.rows() {
                 let keywords: Vec<_> = view.keywords_of(&row).collect();
                 let octets = store.octets(&row);

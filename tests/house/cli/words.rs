@@ -22,6 +22,9 @@ const LEAVES: &[&[&str]] = &[
     &["import"],
     &["import", "imap"],
     &["export"],
+    &["backup"],
+    &["backup", "verify"],
+    &["restore"],
 ];
 
 #[test]

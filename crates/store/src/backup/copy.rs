@@ -13,8 +13,8 @@ use super::list::{Contents, Part, contents};
 use super::manifest::{Entry, Manifest, noted};
 use super::tree::Backups;
 use super::{
-    ABOUT, Backed, BackupError, BackupProgress, BackupTo, DIRS, Extra, MANIFEST, TMP, UNFINISHED, lock, names,
-    reading, remove, sum_of, writing,
+    ABOUT, Backed, BackupError, BackupProgress, BackupTo, DIRS, Extra, MANIFEST, TMP, UNFINISHED, lock,
+    names, reading, remove, sum_of, writing,
 };
 use crate::shared::Shared;
 use crate::vfs::{File, Open, Vfs, sync_name_of_root, write_full};
@@ -152,7 +152,11 @@ struct Run<'r, 'w> {
 }
 
 impl<'r, 'w> Run<'r, 'w> {
-    fn new(shared: &'r Shared, to: &'r mut BackupTo<'w>, before: Backups) -> Result<Run<'r, 'w>, BackupError> {
+    fn new(
+        shared: &'r Shared,
+        to: &'r mut BackupTo<'w>,
+        before: Backups,
+    ) -> Result<Run<'r, 'w>, BackupError> {
         let vfs = to.vfs.clone();
         for dir in DIRS.into_iter().chain([TMP]) {
             vfs.create_dir_all(dir).map_err(writing(dir))?;

@@ -293,10 +293,14 @@ mod tests {
 
     #[test]
     fn nothing_outside_of_the_directory_can_be_named() {
-        for path in ["log/00000001.seg.0-9~2", "snapshot/0000000000000001.snap", "tls/key.pem", "config.toml~2"] {
+        for path in
+            ["log/00000001.seg.0-9~2", "snapshot/0000000000000001.snap", "tls/key.pem", "config.toml~2"]
+        {
             assert!(is_ours(path), "{path}");
         }
-        for path in ["/etc/passwd", "log/../x", "log/", "other/x", "log/a/b", "x", "", "tls/.hidden", "log/a b"] {
+        for path in
+            ["/etc/passwd", "log/../x", "log/", "other/x", "log/a/b", "x", "", "tls/.hidden", "log/a b"]
+        {
             assert!(!is_ours(path), "{path}");
         }
     }

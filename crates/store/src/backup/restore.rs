@@ -42,7 +42,8 @@ impl Backups {
         vfs.create_dir_all("").map_err(writing("the data directory"))?;
         let there = names(vfs, "").map_err(reading("the data directory"))?;
         let goes_on = there.iter().any(|name| name == RESTORING);
-        let harmless = |name: &str| [LOCK, "lost+found"].contains(&name) || name == format!("{RESTORING}.new");
+        let harmless =
+            |name: &str| [LOCK, "lost+found"].contains(&name) || name == format!("{RESTORING}.new");
         if let Some(other) = there.iter().find(|name| !goes_on && !harmless(name)) {
             return Err(BackupError::NotEmpty(other.clone()));
         }

@@ -141,7 +141,10 @@ impl Backups {
         let Some(entry) = manifest.entries.iter().find(|entry| entry.path == path) else { return Ok(None) };
         let octets = self.vfs.read(&entry.name).map_err(reading(&entry.name))?;
         if sum_of(&self.sums.0, &octets) != entry.sum {
-            return Err(BackupError::Damaged { file: entry.name.clone(), what: "its sum is another one".into() });
+            return Err(BackupError::Damaged {
+                file: entry.name.clone(),
+                what: "its sum is another one".into(),
+            });
         }
         Ok(Some(octets))
     }

@@ -68,7 +68,8 @@ impl Verified {
                 && newest.damage.torn.is_none()
                 && newest.damage.bad_snapshots.is_empty()
         };
-        self.backups.iter().all(|backup| backup.problems.is_empty()) && self.newest.as_ref().is_some_and(sound)
+        self.backups.iter().all(|backup| backup.problems.is_empty())
+            && self.newest.as_ref().is_some_and(sound)
     }
 }
 
@@ -97,7 +98,8 @@ impl Backups {
             match &found.manifest {
                 Err(what) => Checked { file, manifest: None, problems: vec![what.clone()] },
                 Ok(manifest) => {
-                    let problems = manifest.entries.iter().filter_map(|e| wrong(e, sums.get(e.name.as_str())));
+                    let problems =
+                        manifest.entries.iter().filter_map(|e| wrong(e, sums.get(e.name.as_str())));
                     Checked { file, problems: problems.collect(), manifest: Some(manifest.clone()) }
                 }
             }
@@ -121,7 +123,11 @@ impl Backups {
         let mut read = || -> std::io::Result<Option<[u8; 32]>> {
             let file = self.vfs.open(&entry.name, Open::Read)?;
             if file.len()? != entry.len() {
-                return Err(std::io::Error::other(format!("it has {} octets, not {}", file.len()?, entry.len())));
+                return Err(std::io::Error::other(format!(
+                    "it has {} octets, not {}",
+                    file.len()?,
+                    entry.len()
+                )));
             }
             // From the disk, not from memory.
             file.uncache();

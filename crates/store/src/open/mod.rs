@@ -42,7 +42,9 @@ pub enum OpenError {
     #[error("not a store: {0}")]
     NotAStore(String),
     /// A restore into this directory has begun and not ended.
-    #[error("a restore into this data directory was interrupted: run the same `penfold restore` again, it goes on")]
+    #[error(
+        "a restore into this data directory was interrupted: run the same `penfold restore` again, it goes on"
+    )]
     HalfRestored,
     /// The index cannot be made.
     #[error(transparent)]
