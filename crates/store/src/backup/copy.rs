@@ -7,20 +7,20 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::known::Known;
 use super::list::{Contents, Part, contents};
 use super::manifest::{Entry, Manifest, noted};
+use super::pump::pump;
 use super::tree::Backups;
 use super::{
-    ABOUT, Backed, BackupError, BackupProgress, BackupTo, DIRS, Extra, MANIFEST, TMP, UNFINISHED, lock,
-    names, reading, remove, sum_of, writing,
+    ABOUT, Backed, BackupError, BackupProgress, BackupTo, DIRS, Extra, MANIFEST, TMP, UNFINISHED, Watch,
+    lock, names, reading, remove, sum_of, writing,
 };
 use crate::shared::Shared;
 use crate::vfs::{File, Open, Vfs, sync_name_of_root, write_full};
 
-/// Octets read, summed and written at a time.
-pub(super) const STEP: usize = 1 << 20;
 /// Octets synced at a time when the store has nothing else to write; else each step is synced, so that no delivery waits
 /// long behind it.
 pub(super) const IDLE_SYNC: u64 = 16 << 20;
@@ -71,57 +71,9 @@ fn begin(shared: &Shared, vfs: &dyn Vfs, to: &BackupTo<'_>) -> Result<(), Backup
     vfs.real_path().map_or(Ok(()), sync_name_of_root).map_err(writing("the directory's name"))
 }
 
-/// Files that are in the backup directory, whole.
-#[derive(Debug, Default)]
-struct Known {
-    /// By path; those of the newest backup first.
-    by_path: HashMap<String, Vec<Entry>>,
-}
-
-impl Known {
-    fn of(entries: impl Iterator<Item = Entry>, there: &HashMap<String, u64>) -> Known {
-        let mut known = Known::default();
-        for entry in entries.filter(|entry| there.get(&entry.name) == Some(&entry.len())) {
-            known.by_path.entry(entry.path.clone()).or_default().push(entry);
-        }
-        known
-    }
-
-    fn of_path(&self, path: &str) -> &[Entry] {
-        self.by_path.get(path).map_or(&[], Vec::as_slice)
-    }
-
-    fn whole(&self, part: &Part) -> Option<&Entry> {
-        let same = |e: &&Entry| (e.from, e.to, e.mark) == (0, part.len, part.mark);
-        self.of_path(&part.path).iter().find(same)
-    }
-
-    fn has(&self, part: &Part) -> bool {
-        self.whole(part).is_some()
-    }
-
-    /// Pieces of a growing file, one behind the other from its front, that are what the file holds now: as far as any
-    /// backup goes.
-    fn pieces(&self, part: &Part, file: &dyn File) -> io::Result<Vec<Entry>> {
-        let Some(grows) = part.grows else { return Ok(self.whole(part).cloned().into_iter().collect()) };
-        let entries = self.of_path(&part.path);
-        let mut pieces: Vec<Entry> = Vec::new();
-        'next: loop {
-            let at = pieces.last().map_or(0, |last| last.to);
-            for entry in entries.iter().filter(|e| e.from == at && e.to > at && e.to <= part.len) {
-                let same = if entry.to == part.len {
-                    entry.mark == part.mark
-                } else {
-                    grows.had(file, entry.to, entry.mark)?
-                };
-                if same {
-                    pieces.push(entry.clone());
-                    continue 'next;
-                }
-            }
-            return Ok(pieces);
-        }
-    }
+/// Tells how far it is, and asks whether to go on.
+fn go_on(shared: &Shared, watch: Watch<'_>, progress: &BackupProgress) -> Result<(), BackupError> {
+    if watch(progress) && !shared.stopping() { Ok(()) } else { Err(BackupError::Stopped) }
 }
 
 /// A file in `tmp/`, about to get its name.
@@ -147,7 +99,8 @@ struct Run<'r, 'w> {
     progress: BackupProgress,
     new_files: u64,
     new_octets: u64,
-    groups: u64,
+    /// Groups written when last looked at.
+    groups: AtomicU64,
     warnings: Vec<String>,
 }
 
@@ -196,7 +149,7 @@ impl<'r, 'w> Run<'r, 'w> {
             progress: BackupProgress::default(),
             new_files: 0,
             new_octets: 0,
-            groups: shared.stats.groups.load(Ordering::Relaxed),
+            groups: AtomicU64::new(shared.stats.groups.load(Ordering::Relaxed)),
             warnings,
         })
     }
@@ -280,8 +233,7 @@ impl<'r, 'w> Run<'r, 'w> {
     }
 
     fn tell(&mut self) -> Result<(), BackupError> {
-        let go_on = (self.to.watch)(&self.progress);
-        if go_on && !self.shared.stopping() { Ok(()) } else { Err(BackupError::Stopped) }
+        go_on(self.shared, self.to.watch, &self.progress)
     }
 
     /// A name that no file has.
@@ -323,36 +275,29 @@ impl<'r, 'w> Run<'r, 'w> {
         let target = self.vfs.open(tmp, Open::CreateNew).map_err(writing(tmp))?;
         let octets = part.len - from;
         target.preallocate(octets).map_err(writing(tmp))?;
+        let shared = self.shared;
+        let groups = &self.groups;
+        // Whether the store has written since this was last asked.
+        let is_busy = || {
+            let now = shared.stats.groups.load(Ordering::Relaxed);
+            groups.swap(now, Ordering::Relaxed) != now
+        };
+        let due = |unsynced: u64| is_busy() || unsynced >= IDLE_SYNC;
         let mut sum = (self.to.sums)();
-        let mut step = vec![0; STEP.min(usize::try_from(octets).unwrap_or(STEP))];
-        let (mut at, mut synced) = (0, 0);
-        while at < octets {
-            let most = step.len().min(usize::try_from(octets - at).unwrap_or(usize::MAX));
-            let some = &mut step[..most];
-            let read = source.read_at(some, from + at).map_err(reading(&part.path))?;
+        let (progress, watch) = (&mut self.progress, &mut *self.to.watch);
+        let mut fill = |step: &mut [u8], at: u64| {
+            let read = source.read_at(step, from + at).map_err(reading(&part.path))?;
             if read == 0 {
                 return Err(reading(&part.path)(io::ErrorKind::UnexpectedEof.into()));
             }
-            sum.update(&some[..read]);
-            write_full(&*target, &some[..read], at).map_err(writing(tmp))?;
-            at += read as u64;
-            self.progress.done += read as u64;
-            if self.is_busy() || at - synced >= IDLE_SYNC {
-                target.sync_data().map_err(writing(tmp))?;
-                synced = at;
-            }
-            self.tell()?;
-        }
-        target.sync_all().map_err(writing(tmp))?;
+            sum.update(&step[..read]);
+            progress.done += read as u64;
+            go_on(shared, watch, progress).map(|()| read)
+        };
+        pump((&*target, tmp), octets, &due, &mut fill)?;
         // It is not read again: memory is for mail that is.
         target.uncache();
         Ok(sum.finish())
-    }
-
-    /// Whether the store has written since this was last asked.
-    fn is_busy(&mut self) -> bool {
-        let groups = self.shared.stats.groups.load(Ordering::Relaxed);
-        std::mem::replace(&mut self.groups, groups) != groups
     }
 
     fn extra(&mut self, extra: Extra) -> Result<Entry, BackupError> {

@@ -1,7 +1,8 @@
 //! Backups: copies of a store in another directory, made while it serves, and the way back.
 //!
 //! A backup directory holds what several backups share. `manifest` is what one of them consists of, `hold` keeps the
-//! store's files in place meanwhile, `list` says which files belong to a position of the log, `copy` copies what is new,
+//! store's files in place meanwhile, `list` says which files belong to a position of the log, `known` which of
+//! them are in the directory already, `copy` copies what is new,
 //! `tree` shows a backup as the data directory that it came from, `verify` reads everything again, `restore` writes it
 //! back. Files that a manifest names are never changed: the log's last segment, which grows, is kept in pieces.
 //!
@@ -19,8 +20,10 @@
 
 mod copy;
 pub(crate) mod hold;
+mod known;
 mod list;
 pub(crate) mod manifest;
+mod pump;
 mod restore;
 mod tree;
 mod verify;

@@ -7,8 +7,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::copy::{IDLE_SYNC, STEP};
+use super::copy::IDLE_SYNC;
 use super::manifest::{Entry, Manifest};
+use super::pump::STEP;
 use super::tree::Backups;
 use super::{BackupError, BackupProgress, DIRS, LOCK, Watch, lock, names, reading, remove, writing};
 use crate::open::epoch::{RESTORED, RESTORING};

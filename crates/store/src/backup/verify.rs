@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::copy::STEP;
 use super::manifest::{Entry, Manifest};
+use super::pump::STEP;
 use super::tree::Backups;
 use super::{BackupError, BackupProgress, Watch};
 use crate::reader::{Damage, Reader, Start};
