@@ -135,7 +135,7 @@ impl Admin {
 }
 
 /// The account that has an address or logs in by that name.
-pub(super) fn find(directory: &Directory, given: &str) -> Result<Arc<Account>, Error> {
+pub fn find(directory: &Directory, given: &str) -> Result<Arc<Account>, Error> {
     let (address, _) = address::address(given)?;
     if let Some(account) = directory.login(&address) {
         return Ok(Arc::clone(account));

@@ -201,6 +201,16 @@ pub enum Error {
         /// In its words.
         why: String,
     },
+    /// There is no backup.
+    #[error("there is no backup: {why}")]
+    Backup {
+        /// In words.
+        why: String,
+        /// For the exit code.
+        kind: Kind,
+        /// What to do next.
+        next: Option<String>,
+    },
     /// The two ends of the control socket do not understand each other.
     #[error("the running server speaks another control language than this program: {why}")]
     Control {
@@ -230,6 +240,7 @@ impl Error {
             | Error::TargetUnknown { .. } => Kind::NotFound,
             Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
             Error::Stopping | Error::Control { .. } => Kind::Unreachable,
+            Error::Backup { kind, .. } => *kind,
             Error::DomainInUse { .. }
             | Error::IsLogin { .. }
             | Error::AliasesLeadHere { .. }
@@ -298,6 +309,7 @@ impl Error {
             }
             Error::OverQuota => "`penfold account quota ADDRESS` shows it and changes it".into(),
             Error::Stopping => "try again when it has stopped or started again".into(),
+            Error::Backup { next, .. } => return next.clone(),
             Error::Control { .. } => {
                 "after an upgrade, restart the server: `systemctl restart penfold`".into()
             }

@@ -7,6 +7,7 @@
 mod accounts;
 pub mod address;
 mod aliases;
+mod backup;
 pub mod control;
 mod domains;
 mod error;
@@ -26,6 +27,8 @@ use wire::secret::Secret;
 
 use crate::login::Door;
 
+pub use accounts::find as find_account;
+pub use backup::{BackupOrder, BackupReport, BackupTold};
 pub use error::{Error, Kind};
 pub use request::*;
 
@@ -85,6 +88,7 @@ impl Admin {
             Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),
             Request::Import { account, .. } | Request::Export { account } => self.ready(&account),
+            Request::Backup(_) => Ok(Answer::Begun),
         }
     }
 

@@ -137,13 +137,15 @@ pub enum Request {
         /// One of its addresses.
         account: String,
     },
+    /// Make a backup: behind the answer the server sends lines of [`super::BackupTold`].
+    Backup(super::BackupOrder),
 }
 
 impl Request {
     /// Whether what is asked for travels behind the answer, so that the connection is used for nothing else afterwards.
     #[must_use]
     pub fn is_transfer(&self) -> bool {
-        matches!(self, Request::Import { .. } | Request::Export { .. })
+        matches!(self, Request::Import { .. } | Request::Export { .. } | Request::Backup(_))
     }
 }
 
@@ -284,6 +286,8 @@ pub enum Answer {
         /// The account's login name.
         account: String,
     },
+    /// It begins.
+    Begun,
 }
 
 /// A deleted message, or a deleted mailbox with everything in it.

@@ -65,6 +65,9 @@ impl Admin {
     /// Does the server's half of an import or export, once it was answered that it may begin. Blocks until the other end
     /// is done or gone.
     pub fn transfer(&self, request: &Request, stream: UnixStream) {
+        if let Request::Backup(order) = request {
+            return self.backup(order, &stream);
+        }
         let (Request::Import { account, .. } | Request::Export { account }) = request else { return };
         let Ok(account) = find(&self.store.directory(), account) else { return };
         let result = match request {

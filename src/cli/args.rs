@@ -3,12 +3,16 @@
 //! Only definitions stand here; what a command does is in the neighbours. No option takes a password: a command
 //! line can be read by everyone on the host (`ps`) and stays in the shell's history.
 
+mod backup;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 mod undelete;
 
+pub use backup::*;
+use backup::{BACKUP_AFTER, BACKUP_LONG, RESTORE_AFTER, RESTORE_LONG};
 use undelete::UNDELETE_AFTER;
 pub use undelete::{UndeleteCommand, Which};
 
@@ -33,6 +37,10 @@ Who has mail here:
 Moving mail:
   import   Bring in mail: from files, archives, Google Takeout, another IMAP server
   export   Write mail into files that other programs read
+
+To keep it safe:
+  backup   Copy everything into a directory while mail goes on, and say whether it is whole
+  restore  Bring back what was copied: everything, or some mail of one account
 
 About this program:
   version   What is installed
@@ -114,6 +122,13 @@ pub enum Command {
     /// Write mail into files that other programs read
     #[command(long_about = EXPORT_LONG, after_help = EXPORT_AFTER)]
     Export(ExportArgs),
+    /// Copy everything into a directory while mail goes on, and say whether it is whole
+    #[command(long_about = BACKUP_LONG, after_help = BACKUP_AFTER)]
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Backup(BackupArgs),
+    /// Bring back what was copied: everything, or some mail of one account
+    #[command(long_about = RESTORE_LONG, after_help = RESTORE_AFTER)]
+    Restore(RestoreArgs),
     /// What is installed
     Version(Output),
 }

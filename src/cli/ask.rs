@@ -151,7 +151,7 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::AccountAdd { address, .. } | Request::AliasAdd { address, .. } => {
             Error::NoSuchDomain { name: address::address(address)?.1 }
         }
-        Request::Status | Request::DomainAdd { .. } => {
+        Request::Status | Request::DomainAdd { .. } | Request::Backup(_) => {
             return Err(Failure::new(
                 Kind::Unreachable,
                 format!("no server runs, and there is no data directory {}", asker.config.data_dir.display()),

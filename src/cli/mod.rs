@@ -5,12 +5,14 @@
 
 mod args;
 mod ask;
+mod backup;
 mod demo;
 mod owner;
 mod people;
 mod port;
 mod print;
 mod progress;
+mod restore;
 mod secret;
 mod serve;
 mod status;
@@ -57,6 +59,18 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
         Command::Undelete(command) => undelete::undelete(&asker(cli.config.as_deref())?, command),
         Command::Import(args) => port::import(&asker(cli.config.as_deref())?, args),
+        Command::Backup(BackupArgs { command: Some(BackupCommand::Verify(args)), .. }) => {
+            backup::verify(&args)
+        }
+        Command::Backup(args) => {
+            let (config, from) = settings(cli.config.as_deref())?;
+            let file = match from {
+                Source::File(file) => Some(file.into()),
+                Source::Defaults => None,
+            };
+            backup::backup(&Asker::new(config), &args, file)
+        }
+        Command::Restore(args) => restore::restore(cli.config.as_deref(), &args),
         Command::Export(args) => port::export(&asker(cli.config.as_deref())?, &args),
     }
 }
@@ -176,6 +190,9 @@ impl Command {
             Command::Import(ImportArgs { from: Some(ImportFrom::Imap(args)), .. }) => args.into.output,
             Command::Import(args) => args.into.output,
             Command::Export(args) => args.output,
+            Command::Backup(BackupArgs { command: Some(BackupCommand::Verify(args)), .. }) => args.output,
+            Command::Backup(args) => args.output,
+            Command::Restore(args) => args.output,
             Command::Status(output)
             | Command::Version(output)
             | Command::Config(ConfigCommand::Check(output))

@@ -59,7 +59,7 @@ fn import_imap(ask: &Asker, args: &ImportImapArgs) -> Result<ExitCode, Failure> 
 }
 
 /// An import, from its beginning to what is told of it.
-fn run(
+pub(super) fn run(
     ask: &Asker,
     account: &str,
     into: &ImportInto,

@@ -16,6 +16,8 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 /// Shows how far it is, on standard error.
 pub(super) struct Teller {
     bar: Option<ProgressBar>,
+    /// What is counted.
+    what: &'static str,
     silent: bool,
     began: Duration,
     next: Duration,
@@ -24,6 +26,11 @@ pub(super) struct Teller {
 impl Teller {
     /// Begins. A script (`--json`) is told nothing.
     pub(super) fn new(silent: bool) -> Teller {
+        Teller::of("message", silent)
+    }
+
+    /// Begins, with something else than messages to be counted.
+    pub(super) fn of(what: &'static str, silent: bool) -> Teller {
         let bar = (!silent && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
@@ -33,10 +40,10 @@ impl Teller {
         });
         let now = clock::monotonic();
         let first = if bar.is_some() { now } else { now + LINE_EVERY };
-        Teller { bar, silent, began: now, next: first }
+        Teller { bar, what, silent, began: now, next: first }
     }
 
-    /// So many messages are done, and so much of the work: `done` of `total` (octets or whatever is counted; 0 when
+    /// So many messages (or whatever it is) are done, and so much of the work: `done` of `total` (octets or whatever is counted; 0 when
     /// nobody knows).
     pub(super) fn tell(&mut self, messages: u64, done: u64, total: u64) {
         let now = clock::monotonic();
@@ -44,7 +51,7 @@ impl Teller {
             return;
         }
         let since = now.saturating_sub(self.began);
-        let text = line(messages, done, total, since);
+        let text = line((messages, self.what), done, total, since);
         match &self.bar {
             Some(bar) => {
                 self.next = now + BAR_EVERY;
@@ -74,8 +81,8 @@ impl Teller {
 }
 
 /// `12,000 messages, 1.2 GB of 4.0 GB, 5,000 messages/s, 3 min left`
-fn line(messages: u64, done: u64, total: u64, since: Duration) -> String {
-    let mut text = count(messages, "message");
+fn line((things, what): (u64, &str), done: u64, total: u64, since: Duration) -> String {
+    let mut text = count(things, what);
     if total > 0 {
         text.push_str(&format!(", {} of {}", octets(done.min(total)), octets(total)));
     } else {
@@ -83,7 +90,12 @@ fn line(messages: u64, done: u64, total: u64, since: Duration) -> String {
     }
     let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     if millis >= 500 {
-        text.push_str(&format!(", {}/s", print::number(messages.saturating_mul(1_000) / millis)));
+        // Files are of any size.
+        let rate = match what {
+            "file" => octets(done.saturating_mul(1_000) / millis),
+            _ => print::number(things.saturating_mul(1_000) / millis),
+        };
+        text.push_str(&format!(", {rate}/s"));
     }
     if total > 0 && done > 0 && millis >= 2_000 {
         let left = u128::from(millis) * u128::from(total.saturating_sub(done)) / u128::from(done) / 1_000;
@@ -98,12 +110,16 @@ mod tests {
 
     #[test]
     fn how_far_it_is_in_words() {
-        let at = |messages, done, total, millis| line(messages, done, total, Duration::from_millis(millis));
+        let at = |messages, done, total, millis| {
+            line((messages, "message"), done, total, Duration::from_millis(millis))
+        };
         assert_eq!(at(1, 10, 0, 0), "1 message, 10 B");
         assert_eq!(
             at(12_000, 1_000_000_000, 4_000_000_000, 2_400),
             "12,000 messages, 1.0 GB of 4.0 GB, 5,000/s, 7 s left"
         );
+        let files = line((3, "file"), 400_000_000, 1_000_000_000, Duration::from_secs(2));
+        assert_eq!(files, "3 files, 400.0 MB of 1.0 GB, 200.0 MB/s, 3 s left");
         assert_eq!(at(10, 10, 5, 3_000), "10 messages, 5 B of 5 B, 3/s, 0 s left");
     }
 }

@@ -8,6 +8,7 @@
 //! is no mail is told of, and never guessed. It prints nothing, and asks nobody.
 
 mod archive;
+pub mod backup;
 pub mod export;
 mod feed;
 mod fields;

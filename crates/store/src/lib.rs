@@ -4,13 +4,14 @@
 //! and are made again. This crate knows mailboxes, messages, accounts and addresses; it knows no protocol, no runtime,
 //! no clock. Its rooms: `vfs` (the disk), `index` (what is derived, by key), `state` (what is true now), `commit` (how
 //! it changes), `snapshot` (all of it at one moment), `open` (how it is found again), `read` (how octets come back),
-//! `reader` (a directory that nobody serves).
+//! `reader` (a directory that nobody serves), `backup` (copies of it elsewhere, and back).
 //!
 //! Invariants: a group is written only after the fdatasync of the one before; a commit is published only after its
 //! group's fdatasync and acknowledged only after it is published; nothing that is not torn is ever cut; a replay
 //! decides nothing.
 
 mod applier;
+mod backup;
 mod codec;
 mod commit;
 mod compact;
@@ -39,6 +40,10 @@ mod store;
 pub mod vfs;
 mod watch;
 
+pub use backup::{
+    Backed, BackupError, BackupProgress, BackupTo, Backups, Checked, Extra, FoundManifest, Joined, Manifest,
+    Newest, Restored, Summing, Sums, Verified, Watch as BackupWatch,
+};
 pub use commit::Commit;
 pub use health::{Health, Mode};
 pub use id::{AccountId, InternalDate, Location, MailboxId, ThreadId, UnixTime};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::backup::hold::Holds;
 use crate::commit::queue::Queue;
 use crate::commit::writer::Prepared;
 use crate::compact::Compaction;
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     /// Nobody holds the store any more: what takes long need not be finished.
     pub(crate) abandoned: AtomicBool,
     pub(crate) compaction: Compaction,
+    pub(crate) holds: Holds,
     pub(crate) low_space: AtomicBool,
     pub(crate) read_only: AtomicBool,
     pub(crate) closed: AtomicBool,
@@ -127,6 +129,7 @@ impl Shared {
             snapshots: Schedule::default(),
             abandoned: AtomicBool::new(false),
             compaction: Compaction::default(),
+            holds: Holds::default(),
             low_space: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -160,6 +163,13 @@ impl Shared {
             // The next start removes it otherwise.
             let _ = self.vfs.remove_file(&path);
         }
+    }
+
+    /// Everything is to come to its end, or has.
+    pub(crate) fn stopping(&self) -> bool {
+        self.compaction.stopped()
+            || self.abandoned.load(Ordering::Relaxed)
+            || self.closed.load(Ordering::Relaxed)
     }
 
     /// Gives the lock back.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use wire::ids::ModSeq;
 
 use crate::applier;
+use crate::backup::{self, Backed, BackupError, BackupTo};
 use crate::commit::Commit;
 use crate::commit::committer::Committer;
 use crate::commit::seat::Seat;
@@ -274,6 +275,19 @@ impl Store {
             applier::step(shared)?;
         }
         shared.snapshots.wait(number, alive)
+    }
+
+    /// Copies what belongs to everything acknowledged up to now into a backup directory, as far as no backup there has it
+    /// yet. Blocks meanwhile; commits go on, compaction waits.
+    ///
+    /// # Errors
+    /// See [`BackupError`]; earlier backups are as they were, and the next run need not copy again what this one did.
+    pub fn backup(&self, to: &mut BackupTo<'_>) -> Result<Backed, BackupError> {
+        let shared = self.shared();
+        if shared.stopping() {
+            return Err(BackupError::Stopped);
+        }
+        backup::copy(shared, to, &mut || Ok(self.snapshot().map(drop)?))
     }
 
     /// How the store is doing.

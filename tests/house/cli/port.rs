@@ -6,11 +6,11 @@ use std::process::Stdio;
 
 use super::{Done, Host};
 
-const ANNA: &str = "anna@b.test";
-const BEN: &str = "ben@b.test";
+pub(super) const ANNA: &str = "anna@b.test";
+pub(super) const BEN: &str = "ben@b.test";
 
 /// A host with two accounts.
-fn household() -> Host {
+pub(super) fn household() -> Host {
     let host = Host::new();
     assert_eq!(host.run(&["domain", "add", "b.test"]).code, 0);
     for account in [ANNA, BEN] {
@@ -21,7 +21,7 @@ fn household() -> Host {
 }
 
 /// A mbox of `n` messages of about `size` octets, no two alike.
-fn mbox(path: &Path, n: usize, size: usize) {
+pub(super) fn mbox(path: &Path, n: usize, size: usize) {
     let line = "some words that fill a line of a message, as messages have them\n";
     let mut text = String::new();
     for i in 0..n {
@@ -40,7 +40,7 @@ fn mbox(path: &Path, n: usize, size: usize) {
 }
 
 /// Every file below a directory, with its octets; but for what names the account.
-fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(super) fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(directory) = open.pop() {
@@ -59,17 +59,17 @@ fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-fn import(host: &Host, path: &Path, account: &str, more: &[&str]) -> Done {
+pub(super) fn import(host: &Host, path: &Path, account: &str, more: &[&str]) -> Done {
     host.run(&[&["import", path.to_str().unwrap(), "--account", account], more].concat())
 }
 
-fn export(host: &Host, path: &Path, account: &str, more: &[&str]) {
+pub(super) fn export(host: &Host, path: &Path, account: &str, more: &[&str]) {
     let done = host.run(&[&["export", path.to_str().unwrap(), "--account", account], more].concat());
     assert_eq!(done.code, 0, "{} {}", done.out, done.err);
 }
 
 /// The messages of an account.
-fn held(host: &Host, account: &str) -> u64 {
+pub(super) fn held(host: &Host, account: &str) -> u64 {
     let accounts = host.run(&["account", "list", "--json"]).json();
     let found = accounts.as_array().unwrap().iter().find(|a| a["login"] == account).unwrap();
     found["messages"].as_u64().unwrap()

@@ -25,6 +25,9 @@ const LEAVES: &[&[&str]] = &[
     &["import"],
     &["import", "imap"],
     &["export"],
+    &["backup"],
+    &["backup", "verify"],
+    &["restore"],
 ];
 
 #[test]

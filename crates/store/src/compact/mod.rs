@@ -63,6 +63,10 @@ impl Compaction {
         self.rung.notify_all();
     }
 
+    pub(crate) fn stopped(&self) -> bool {
+        self.lock().stop
+    }
+
     /// Waits; says whether it is to stop.
     fn rest(&self, most: Duration) -> bool {
         let waited = self.rung.wait_timeout_while(self.lock(), most, |inner| !inner.stop);

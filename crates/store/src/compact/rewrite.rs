@@ -9,6 +9,8 @@ use crate::record::{self, HEADER, Header, PIECE, kind};
 use crate::segment::{self, Opened, TMP};
 use crate::vfs::{File, Open, Vfs, read_full, write_full};
 
+/// Octets written at a time.
+const WRITE: usize = 256 << 10;
 /// So much is written between two syncs, so that no delivery waits long behind one of them.
 const STEP: u64 = 1 << 20;
 
@@ -66,7 +68,7 @@ pub(crate) fn rewrite(vfs: &dyn Vfs, plan: &Plan<'_>, pause: Pause<'_>) -> Resul
 fn write(vfs: &dyn Vfs, plan: &Plan<'_>, path: &str, pause: Pause<'_>) -> Result<u64, RewriteError> {
     let file = vfs.open(path, Open::CreateNew)?;
     write_full(&*file, &plan.header.encode(), BORDER)?;
-    let mut out = Out { file: &*file, at: RECORDS, synced: RECORDS, pause };
+    let mut out = Out { file: &*file, at: RECORDS, buffer: Vec::new(), synced: RECORDS, pause };
     let mut places = Vec::new();
     for ordinal in survivors(plan)? {
         places.push((ordinal, place(out.at)?));
@@ -88,6 +90,7 @@ fn write(vfs: &dyn Vfs, plan: &Plan<'_>, path: &str, pause: Pause<'_>) -> Result
         table_crc: crc32c::crc32c(&table),
     };
     out.put(&table)?;
+    out.write_out()?;
     let octets = out.at;
     file.sync_data()?;
     write_full(&*file, &front.encode(), 0)?;
@@ -130,20 +133,33 @@ fn header_at(from: &Opened, ordinal: u32) -> Result<Header, RewriteError> {
 
 struct Out<'a> {
     file: &'a dyn File,
+    /// Where the next octet goes.
     at: u64,
+    /// What goes before it, and is not written yet.
+    buffer: Vec<u8>,
     synced: u64,
     pause: Pause<'a>,
 }
 
 impl Out<'_> {
     fn put(&mut self, octets: &[u8]) -> io::Result<()> {
-        write_full(self.file, octets, self.at)?;
+        self.buffer.extend_from_slice(octets);
         self.at += octets.len() as u64;
+        if self.buffer.len() >= WRITE {
+            self.write_out()?;
+        }
         if self.at - self.synced >= STEP {
+            self.write_out()?;
             self.file.sync_data()?;
             (self.pause)()?;
             self.synced = self.at;
         }
+        Ok(())
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        write_full(self.file, &self.buffer, self.at - self.buffer.len() as u64)?;
+        self.buffer.clear();
         Ok(())
     }
 

@@ -70,6 +70,8 @@ pub(crate) struct Work {
 impl Work {
     /// One step. Says whether there may be more to do right away.
     pub(crate) fn step(&mut self, shared: &Shared) -> Result<bool, WorkError> {
+        // A backup reads what a step would remove.
+        let Some(_removing) = shared.holds.remove() else { return Ok(false) };
         if self.drop_sides(shared) {
             return Ok(true);
         }
@@ -221,7 +223,7 @@ fn front(shared: &Shared, number: u32, known: Known) -> Result<format::Front, Wo
 }
 
 /// A main segment's own first page, in whatever generation it is.
-fn header(shared: &Shared, number: u32, known: Known) -> Result<segment::Header, WorkError> {
+pub(crate) fn header(shared: &Shared, number: u32, known: Known) -> Result<segment::Header, WorkError> {
     let file = shared.vfs.open(&generation_path(number, known.generation), Open::Read)?;
     let mut page = vec![0; BORDER as usize];
     let at = if known.generation > 1 { BORDER } else { 0 };

@@ -26,6 +26,9 @@ use crate::vfs::Vfs;
 /// Lies in a data directory that a restore has filled, until its new epoch is durable.
 pub(crate) const RESTORED: &str = "restored";
 
+/// Lies in a data directory while a restore fills it: until then it is no store.
+pub(crate) const RESTORING: &str = "restoring";
+
 /// Commit numbers jump so far: beyond all that were given out and lost.
 const COMMITS: u64 = 1 << 32;
 /// So do ids and UIDVALIDITY beyond what is known of them: what was made after the witness last looked.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::OpenError;
+use super::epoch::RESTORING;
 use crate::compact;
 use crate::compact::format::Front;
 use crate::group::BORDER;
@@ -49,6 +50,9 @@ impl Found {
 /// Lists and reads, changes nothing. `how` says whether main segments may be written afterwards.
 pub(crate) fn look(vfs: &dyn Vfs, how: Open) -> Result<Found, OpenError> {
     let mut found = Found::default();
+    if vfs.exists(RESTORING).map_err(at(RESTORING))? {
+        return Err(OpenError::HalfRestored);
+    }
     if !vfs.exists(DIR).map_err(at("looking for the log"))? {
         return Ok(found);
     }

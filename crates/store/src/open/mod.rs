@@ -1,7 +1,7 @@
 //! From a directory on disk to a store that serves: lock, log, index, and what was found on the way.
 
 pub(crate) mod base;
-mod epoch;
+pub(crate) mod epoch;
 pub(crate) mod found;
 mod index;
 pub(crate) mod replay;
@@ -41,6 +41,11 @@ pub enum OpenError {
     /// There is something here that is not a store, or one that lost its log.
     #[error("not a store: {0}")]
     NotAStore(String),
+    /// A restore into this directory has begun and not ended.
+    #[error(
+        "a restore into this data directory was interrupted: run the same `penfold restore` again, it goes on"
+    )]
+    HalfRestored,
     /// The index cannot be made.
     #[error(transparent)]
     Index(#[from] crate::index::IndexError),

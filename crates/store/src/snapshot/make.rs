@@ -107,6 +107,8 @@ pub(crate) fn make(shared: &Shared, moment: &Moment) -> Result<Snapshot, Snapsho
 /// nothing is removed, not even what is bad.
 fn retire(shared: &Shared, newest: u64) {
     let vfs = &*shared.vfs;
+    // Those that a backup reads stay; the next snapshot finds them.
+    let Some(_removing) = shared.holds.remove() else { return };
     let Ok(mut older) = super::list(vfs) else { return };
     older.retain(|&seq| seq < newest);
     let trusting = shared.tuning.sabotage.snapshot_not_verified();
