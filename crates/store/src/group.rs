@@ -13,11 +13,13 @@
 //! the log, so no message can hold octets that pass for a group.
 
 use std::hash::Hasher as _;
+use std::io;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::codec::{Put, Take};
 use crate::id::UnixTime;
+use crate::vfs::{File, read_full};
 
 /// Octets of a group's header.
 pub(crate) const HEADER: usize = 128;
@@ -28,6 +30,8 @@ pub(crate) const BORDER: u64 = 4096;
 /// The format of groups and records.
 pub(crate) const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"PFGROUP1";
+/// So much of a group is read at a time.
+const PIECE: usize = 1 << 20;
 
 /// What a group says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +117,27 @@ pub(crate) fn chain<'a>(
     hasher.write(header);
     records.for_each(|piece| hasher.write(piece));
     hasher.finish128().as_u128()
+}
+
+/// The chain of a group that lies in a file, read a piece at a time; `None` unless all of it is there, unharmed.
+pub(crate) fn check_file(header: &Header, file: &dyn File) -> io::Result<Option<u128>> {
+    let mut hasher = SipHasher24::new_with_key(&header.secret);
+    let end = header.offset.saturating_add(HEADER as u64).saturating_add(header.length);
+    let mut at = header.offset;
+    let mut piece = vec![0; PIECE];
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        let read = read_full(file, &mut piece[..wanted], at)?;
+        if read < wanted {
+            return Ok(None);
+        }
+        hasher.write(&piece[..read]);
+        at += read as u64;
+    }
+    let mut found = [0; CHAIN];
+    let whole = read_full(file, &mut found, at)? == CHAIN;
+    let chain = hasher.finish128().as_u128();
+    Ok((whole && found == chain.to_le_bytes()).then_some(chain))
 }
 
 /// The chain of the group that `octets` begins with and its records; `None` unless all of it is there, unharmed.

@@ -4,7 +4,8 @@
 //! and are made again. This crate knows mailboxes, messages, accounts and addresses; it knows no protocol, no runtime,
 //! no clock. Its rooms: `vfs` (the disk), `index` (what is derived, by key), `state` (what is true now), `commit` (how
 //! it changes), `snapshot` (all of it at one moment), `open` (how it is found again), `read` (how octets come back),
-//! `reader` (a directory that nobody serves).
+//! `reader` (a directory that nobody serves), `verify` (whether all of it is as it was written), `salvage` (what is left of
+//! it).
 //!
 //! Invariants: a group is written only after the fdatasync of the one before; a commit is published only after its
 //! group's fdatasync and acknowledged only after it is published; nothing that is not torn is ever cut; a replay
@@ -29,6 +30,7 @@ mod reader;
 mod record;
 mod retained;
 mod retention;
+pub mod salvage;
 mod segment;
 mod shared;
 mod side;
