@@ -100,6 +100,19 @@ impl Header {
         (sound && header.length.is_multiple_of(8) && header.offset.is_multiple_of(BORDER)).then_some(header)
     }
 
+    /// The format of a group of this epoch that a newer version wrote: where magic, format, secret and CRC stand never
+    /// changes. Without the secret a message could pass for one.
+    pub(crate) fn newer(octets: &[u8], secret: &[u8; 16]) -> Option<u32> {
+        let whole = octets.get(..HEADER)?;
+        let mut take = Take::new(whole);
+        let ours = take.slice(8)? == MAGIC;
+        let format = take.u32()?;
+        take.u32()?;
+        let known = take.slice(16)? == secret;
+        let sound = whole[HEADER - 4..] == crc32c::crc32c(&whole[..HEADER - 4]).to_le_bytes();
+        (ours && known && sound && format > FORMAT).then_some(format)
+    }
+
     /// Octets from its beginning to the next group's; `None` if no file could hold it.
     pub(crate) fn total(&self) -> Option<u64> {
         self.length.checked_add((HEADER + CHAIN) as u64)?.checked_next_multiple_of(BORDER)
@@ -180,6 +193,19 @@ mod tests {
     }
     const KNOWN_CHAIN: &str = "1070a4ac9148ed1a2855d31aac8371a6";
     const KNOWN_CRC: u32 = 458_259_217;
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let secret = header().secret;
+        let mut octets = header().encode();
+        assert_eq!(Header::newer(&octets, &secret), None);
+        octets[8] = 2;
+        assert_eq!(Header::newer(&octets, &secret), None, "its CRC is another's");
+        let crc = crc32c::crc32c(&octets[..HEADER - 4]).to_le_bytes();
+        octets[HEADER - 4..].copy_from_slice(&crc);
+        assert_eq!((Header::newer(&octets, &secret), Header::decode(&octets)), (Some(2), None));
+        assert_eq!(Header::newer(&octets, b"somebody else's."), None);
+    }
 
     #[test]
     fn a_group_is_whole_or_nothing() {

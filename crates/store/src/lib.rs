@@ -38,6 +38,8 @@ mod snapshot;
 mod spool;
 mod state;
 mod store;
+mod trouble;
+pub mod verify;
 pub mod vfs;
 mod watch;
 
@@ -58,5 +60,6 @@ pub use state::mailbox::Head;
 pub use state::retained::{Retained, RetainedId};
 pub use state::view::{Changes, View};
 pub use store::Store;
+pub use trouble::DiskError;
 pub use vfs::RealVfs;
 pub use watch::{Changed, Watch};

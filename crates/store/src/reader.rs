@@ -126,7 +126,7 @@ impl Reader {
             missing_bodies: missing(&found, &state),
             orphans,
         };
-        let files = Files::new(vfs, Sabotage::None);
+        let files = Files::new(vfs, Sabotage::None, Arc::default());
         for main in &found.mains {
             files.add_main(main.header.number, main.known(), None);
         }
@@ -207,6 +207,16 @@ impl Reader {
     #[must_use]
     pub fn damage(&self) -> &Damage {
         &self.damage
+    }
+
+    /// Everything, for those who hold it against something else.
+    pub(crate) fn state(&self) -> &Published {
+        &self.state
+    }
+
+    /// A segment's path.
+    pub(crate) fn path(&self, number: u32) -> String {
+        self.files.path(number)
     }
 
     /// Adopted side segments: the files of large bodies, with the octets of each body.

@@ -397,20 +397,15 @@ impl Gather<'_, '_> {
         let pile = &mut self.out.pile;
         let key = (delivery.mailbox, delivery.uid.get());
         let there = pile.rows.get(&key).map(|known| known.row.content).filter(|at| at.segment == number);
-        let at = match (ordinal, there) {
-            (Some(ordinal), _) => Location { segment: number, ordinal },
-            (None, Some(there)) => {
-                // Its own row tells which ordinal it had.
-                if !searched {
-                    self.out.spots.entry(there).or_insert(spot);
-                }
-                return;
-            }
-            (None, None) => Location { segment: number, ordinal: 0 },
-        };
-        if settled || there == Some(at) {
+        // Without the table, its own row tells which ordinal it had.
+        let known = ordinal.map(|ordinal| Location { segment: number, ordinal }).or(there);
+        if let Some(at) = known.filter(|_| !searched) {
+            self.out.spots.entry(at).or_insert_with(|| spot.clone());
+        }
+        if settled || (there.is_some() && there == known) {
             return;
         }
+        let at = known.unwrap_or(Location { segment: number, ordinal: 0 });
         // No row names it: it was expunged, or what named it is lost.
         pile.hint(delivery.mailbox, delivery.account, &delivery.path);
         let row = delivery.row(at, ModSeq(0));

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use wire::flag::Keyword;
 
-use super::content::{self, Content, Why};
+use super::content::{self, Content, Spot, Why};
 use super::gather::Gathered;
 use super::pile::{Known, Pile, Stray};
 use super::shelf::Shelf;
 use super::{Folder, Lost, Pace, People, Person, Salvage, Salvaged, Tally};
 use crate::id::{AccountId, Location, MailboxId};
+use crate::record::Delivery;
 use crate::state::block::Row;
+use crate::vfs::File;
 
 /// Messages between two tellings of progress.
 const TELL: u64 = 500;
@@ -190,21 +193,36 @@ impl Give<'_, '_> {
 
     /// A message's octets: where its row says, or where its records were found.
     fn content(&mut self, account: AccountId, row: &Row, stray: Option<&Stray>) -> Result<Content, Why> {
-        let own = stray.and_then(|stray| stray.spot.clone());
-        let spot = own.or_else(|| self.from.spots.get(&row.content).cloned());
-        let (delivery, near) = match spot {
-            None => (content::delivery_at(self.shelf, row.content)?, None),
-            Some(spot) => {
-                let file = self.shelf.file(&spot.path)?;
-                (content::delivery_in(&file, spot.delivery)?, spot.body.map(|at| (file, at)))
-            }
-        };
+        if let Some(spot) = stray.and_then(|stray| stray.spot.as_ref()) {
+            return self.at_spot(account, row, spot);
+        }
+        let found = content::delivery_at(self.shelf, row.content)
+            .and_then(|delivery| self.open(account, row, delivery, None));
+        match self.from.spots.get(&row.content).cloned() {
+            Some(spot) if found.is_err() => self.at_spot(account, row, &spot),
+            _ => found,
+        }
+    }
+
+    fn at_spot(&mut self, account: AccountId, row: &Row, spot: &Spot) -> Result<Content, Why> {
+        let file = self.shelf.file(&spot.path)?;
+        let delivery = content::delivery_in(&file, spot.delivery)?;
+        self.open(account, row, delivery, spot.body.map(|at| (&file, at)))
+    }
+
+    fn open(
+        &mut self,
+        account: AccountId,
+        row: &Row,
+        delivery: Delivery,
+        near: Option<(&Arc<dyn File>, u64)>,
+    ) -> Result<Content, Why> {
         // Whatever led here: nobody gets what is another's.
         if delivery.account != account || delivery.size != row.size {
             return Err(Why("another message lies in its place".into()));
         }
         self.from.named.insert(delivery.body.segment);
-        content::open(self.shelf, delivery, near.as_ref().map(|(file, at)| (file, *at)))
+        content::open(self.shelf, delivery, near)
     }
 
     /// Messages that were expunged, or of which nobody knows where they were.

@@ -83,7 +83,7 @@ pub(crate) fn segment(window: &mut Window, known: Known<'_>, tell: Tell<'_>) -> 
             continue;
         }
         let next = next_group(window, offset + BORDER, end, known)?.unwrap_or(end);
-        if last_octet(window, offset, next)?.is_none() {
+        if first_octet(window, offset, next)?.is_none() {
             // Nothing was written here yet, or it was wiped out: either way there is nothing to be had.
             offset = next;
             continue;
@@ -97,14 +97,15 @@ pub(crate) fn segment(window: &mut Window, known: Known<'_>, tell: Tell<'_>) -> 
 }
 
 /// Whether a group of this segment begins here.
-fn group_at(window: &mut Window, offset: u64, known: Known<'_>) -> io::Result<Option<group::Header>> {
+pub(crate) fn group_at(window: &mut Window, offset: u64, known: Known<'_>) -> io::Result<Option<group::Header>> {
     let header = window.at(offset, HEADER as u64)?.and_then(group::Header::decode);
     Ok(header.filter(|h| {
         known.secrets.contains(&h.secret) && (h.segment, h.offset) == (known.number, offset)
     }))
 }
 
-fn next_group(window: &mut Window, from: u64, end: u64, known: Known<'_>) -> io::Result<Option<u64>> {
+/// Where the next group begins.
+pub(crate) fn next_group(window: &mut Window, from: u64, end: u64, known: Known<'_>) -> io::Result<Option<u64>> {
     let mut offset = from;
     while offset < end {
         let Some(data) = window.file.data_after(offset)? else { return Ok(None) };
@@ -118,7 +119,7 @@ fn next_group(window: &mut Window, from: u64, end: u64, known: Known<'_>) -> io:
 }
 
 /// The first octet in a stretch that is not zero.
-fn last_octet(window: &mut Window, from: u64, to: u64) -> io::Result<Option<u64>> {
+pub(crate) fn first_octet(window: &mut Window, from: u64, to: u64) -> io::Result<Option<u64>> {
     let mut offset = from;
     while offset < to {
         let Some(data) = window.file.data_after(offset)? else { return Ok(None) };
