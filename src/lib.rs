@@ -13,4 +13,5 @@ pub mod observe;
 pub mod password;
 pub mod rate;
 pub mod run;
+pub mod salvage;
 pub mod tls;

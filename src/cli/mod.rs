@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+mod care;
 mod demo;
 mod owner;
 mod people;
@@ -49,6 +50,9 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
             serve::serve(config, &from)
         }
         Command::Status(output) => status::status(&asker(cli.config.as_deref())?, output.json),
+        Command::Verify(args) => care::verify(&settings(cli.config.as_deref())?.0, &args),
+        Command::Salvage(args) => care::salvage(&args),
+        Command::Clock(command) => care::clock(&asker(cli.config.as_deref())?, command),
         Command::Domain(command) => people::domain(&asker(cli.config.as_deref())?, command),
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
@@ -167,6 +171,9 @@ impl Command {
         let output = match self {
             Command::Serve | Command::Config(ConfigCommand::Example) => return false,
             Command::Demo(args) => args.output,
+            Command::Verify(args) => args.output,
+            Command::Salvage(args) => args.output,
+            Command::Clock(ClockCommand::Accept(output)) => *output,
             Command::Status(output)
             | Command::Version(output)
             | Command::Config(ConfigCommand::Check(output))

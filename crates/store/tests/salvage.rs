@@ -3,18 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod common;
+#[path = "common/full.rs"]
+mod full;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::*;
+use full::*;
 use store::salvage::{Folder, Lost, People, Salvaged, Sink, Tally, salvage};
-use store::{Batch, Intent, MailboxId, OpenError, Options, Outcome, RealVfs, Store};
-use wire::flag::{FlagNames, SystemFlag};
+use store::{OpenError, RealVfs, Store};
 
 /// A message that came out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,70 +82,6 @@ fn salvaged(dir: &Path) -> (Collect, Tally) {
     (sink, tally)
 }
 
-fn small(options: &mut Options, days: u16) {
-    options.tuning.segment = 64 << 10;
-    options.tuning.undelete_days = days;
-    options.threads = false;
-}
-
-fn settle(store: &Store) {
-    while store.step_commit() | store.step_apply() | store.step_compact() {}
-}
-
-const SIDE: u32 = 9_000;
-
-fn large(n: u32) -> Vec<u8> {
-    let mut octets = format!("Subject: large {n}\r\n\r\n").into_bytes();
-    (0..20_000).for_each(|line| octets.extend_from_slice(format!("large {n} line {line}\r\n").as_bytes()));
-    octets
-}
-
-fn append_octets(store: &Store, mailbox: MailboxId, n: u32, octets: Vec<u8>) {
-    let mut batch = Batch::new();
-    let body = batch.body(octets);
-    let prefix = prefix(n);
-    batch.push(Intent::Append { mailbox, body, prefix, flags: FlagNames::default(), date: None });
-    store.done(batch).unwrap();
-}
-
-/// Everything a store can hold: many segments, some compacted, two snapshots and something after them, a side segment,
-/// copies, keywords, what was expunged. What is in its mailboxes, as it must come out.
-fn filled(dir: &Path, days: u16) -> Vec<Out> {
-    let (store, _) = open_with(dir, |o| small(o, days));
-    let account = furnish(&store);
-    let inbox = inbox(&store, account);
-    let make = |path: &str| {
-        let path = path.to_owned();
-        match store.ask(Intent::CreateMailbox { account, path, special_use: None, subscribe: true }) {
-            Ok(Outcome::Created(id)) => id,
-            other => panic!("{other:?}"),
-        }
-    };
-    let (work, deep) = (make("Work"), make("Work/Ä & B.c"));
-    (1..=120).for_each(|n| _ = append(&store, inbox, n));
-    flag(&store, inbox, &[(1, 50)], &[SystemFlag::Seen], &[]);
-    flag(&store, inbox, &[(8, 12)], &[SystemFlag::Flagged], &["todo", "$Junk"]);
-    let gone: Vec<(u32, u32)> = (1..=80).filter(|n| n % 4 != 0).map(|n| (n, n)).collect();
-    store.ask(Intent::Copy { from: inbox, uids: runs(&[(4, 12)]), to: work }).unwrap();
-    store.ask(Intent::Expunge { mailbox: inbox, uids: runs(&gone), only_deleted: false }).unwrap();
-    store.ask(Intent::Move { from: inbox, uids: runs(&[(90, 95)]), to: deep }).unwrap();
-    append_octets(&store, work, SIDE, large(1));
-    settle(&store);
-    for n in 0..2 {
-        store.snapshot().unwrap();
-        (121 + n * 10..130 + n * 10).for_each(|n| _ = append(&store, inbox, n));
-        settle(&store);
-    }
-    store.snapshot().unwrap();
-    settle(&store);
-    assert_eq!(store.health().compacted_segments > 2, days == 0, "{:?}", store.health());
-    (201..=220).for_each(|n| _ = append(&store, inbox, n));
-    flag(&store, inbox, &[(40, 44), (121, 125)], &[SystemFlag::Answered], &["late"]);
-    append_octets(&store, deep, SIDE + 1, large(2));
-    settle(&store);
-    contents(&store)
-}
-
 fn contents(store: &Store) -> Vec<Out> {
     let directory = store.directory();
     let mut all = Vec::new();
@@ -167,19 +104,6 @@ fn contents(store: &Store) -> Vec<Out> {
     all
 }
 
-fn names(dir: &Path, below: &str, end: &str) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(dir.join(below))
-        .map(|entries| entries.map(|e| e.unwrap().path()).collect())
-        .unwrap_or_default();
-    found.retain(|path| path.to_str().unwrap().ends_with(end));
-    found.sort();
-    found
-}
-
-fn zero(path: &Path, at: u64, octets: usize) {
-    fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(&vec![0; octets], at).unwrap();
-}
-
 fn without(dir: &Path, what: &str) {
     fs::remove_dir_all(dir.join(what)).unwrap();
 }
@@ -198,30 +122,11 @@ fn assert_same(is: &[Out], must: &[Out]) {
     assert!(is == must, "octets differ");
 }
 
-/// A directory that takes a while to fill, once.
-fn copy_of(dir: &Path) -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-    let to = tempfile::tempdir().unwrap();
-    copy(dir, to.path());
-    to
-}
-
 #[test]
 fn a_sound_directory_gives_what_it_shows_and_nothing_else() {
     for days in [0, 14] {
         let dir = tempfile::tempdir().unwrap();
-        let must = filled(dir.path(), days);
+        let must = contents(&filled(dir.path(), days));
         let before = picture(&open_with(dir.path(), |o| small(o, days)).0);
         let (got, tally) = salvaged(dir.path());
         let (recovered, there): (Vec<Out>, Vec<Out>) =
@@ -244,13 +149,13 @@ fn a_sound_directory_gives_what_it_shows_and_nothing_else() {
 #[test]
 fn both_snapshots_ruined_the_store_refuses_and_everything_comes_out() {
     let dir = tempfile::tempdir().unwrap();
-    let must = filled(dir.path(), 0);
+    let must = contents(&filled(dir.path(), 0));
     without(dir.path(), "index");
-    let snapshots = names(dir.path(), "snapshot", ".snap");
+    let snapshots = files_in(dir.path(), "snapshot", ".snap");
     assert_eq!(snapshots.len(), 2);
     for ruined in ["the middle of each is", "the first page of each is", "they are"] {
         let dir = copy_of(dir.path());
-        for path in names(dir.path(), "snapshot", ".snap") {
+        for path in files_in(dir.path(), "snapshot", ".snap") {
             match ruined {
                 "they are" => fs::remove_file(path).unwrap(),
                 "the first page of each is" => zero(&path, 0, 512),
@@ -272,10 +177,11 @@ fn both_snapshots_ruined_the_store_refuses_and_everything_comes_out() {
 #[test]
 fn a_segment_without_its_first_page_and_one_that_is_missing_cost_only_themselves() {
     let dir = tempfile::tempdir().unwrap();
-    let must = filled(dir.path(), 14);
+    let must = contents(&filled(dir.path(), 14));
     without(dir.path(), "index");
-    let segments = names(dir.path(), "log", ".seg");
+    let segments = files_in(dir.path(), "log", ".seg");
     assert!(segments.len() > 6);
+    let whole = copy_of(dir.path());
     for path in &segments {
         zero(path, 0, 4096);
     }
@@ -295,8 +201,9 @@ fn a_segment_without_its_first_page_and_one_that_is_missing_cost_only_themselves
     let middle = segments[2..].iter().find(busy).unwrap();
     let spared: Vec<Out> = must.iter().filter(|o| !lies_in(middle, o)).cloned().collect();
     let number: u32 = middle.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    fs::remove_file(middle).unwrap();
-    let (got, tally) = salvaged(dir.path());
+    without(whole.path(), "snapshot");
+    fs::remove_file(whole.path().join("log").join(middle.file_name().unwrap())).unwrap();
+    let (got, tally) = salvaged(whole.path());
     let octets = |all: &[Out]| all.iter().map(|o| (o.folder.clone(), o.octets.clone())).collect::<Vec<_>>();
     let there: Vec<Out> = got.out.into_iter().filter(|o| o.folder != "(recovered)").collect();
     assert_eq!(octets(&there), octets(&spared));
@@ -337,10 +244,10 @@ fn memchr_all<'a>(content: &'a [u8], what: &'a [u8]) -> impl Iterator<Item = usi
 fn of_a_directory_with_one_octet_in_a_hundred_wiped_out_every_intact_message_comes_out_once() {
     for days in [0, 14] {
         let dir = tempfile::tempdir().unwrap();
-        let must = filled(dir.path(), days);
+        let must = contents(&filled(dir.path(), days));
         let mut files = BTreeMap::new();
         for below in ["log", "snapshot", "index", "digest", "tmp"] {
-            for path in names(dir.path(), below, "").into_iter().filter(|p| p.is_file()) {
+            for path in files_in(dir.path(), below, "").into_iter().filter(|p| p.is_file()) {
                 files.insert(path.strip_prefix(dir.path()).unwrap().to_owned(), fs::read(&path).unwrap());
             }
         }

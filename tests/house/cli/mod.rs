@@ -1,5 +1,6 @@
 //! The command line as its users meet it: the built binary, its words, its exit codes, its files.
 
+mod care;
 mod demo;
 mod index;
 mod people;

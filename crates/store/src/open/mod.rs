@@ -8,6 +8,7 @@ pub(crate) mod replay;
 mod start;
 mod tail;
 
+pub(crate) use epoch::RESTORED;
 pub(crate) use index::witness;
 pub(crate) use start::open;
 pub(crate) use tail::sync_tree;

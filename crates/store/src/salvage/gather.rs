@@ -241,9 +241,10 @@ impl Gather<'_, '_> {
     fn is_broken(&mut self, number: u32, generations: &[u32]) -> bool {
         generations.iter().any(|&generation| {
             generation > 1
-                && self.shelf.main(number, generation).is_ok_and(|main| {
-                    !matches!(format::open(&*main.file, number), Ok(Ok(_)))
-                })
+                && self
+                    .shelf
+                    .main(number, generation)
+                    .is_ok_and(|main| !matches!(format::open(&*main.file, number), Ok(Ok(_))))
         })
     }
 
@@ -257,19 +258,17 @@ impl Gather<'_, '_> {
             self.to.note(format!("{}: its end is missing", main.path))?;
         }
         let mut stretch = Stretch::default();
-        walk::segment(&mut window, walk::Known { number, secrets: &secrets, end }, &mut |seen| {
-            match seen {
-                Seen::Damage { from, to, what } => {
-                    self.to.note(format!("{}: {what} (octets {from} to {to})", main.path))
+        walk::segment(&mut window, walk::Known { number, secrets: &secrets, end }, &mut |seen| match seen {
+            Seen::Damage { from, to, what } => {
+                self.to.note(format!("{}: {what} (octets {from} to {to})", main.path))
+            }
+            Seen::Record(found) => {
+                if stretch.start != found.around.start {
+                    stretch = Stretch { start: found.around.start, ..Stretch::default() };
+                    self.enter(&found.around)?;
                 }
-                Seen::Record(found) => {
-                    if stretch.start != found.around.start {
-                        stretch = Stretch { start: found.around.start, ..Stretch::default() };
-                        self.enter(&found.around)?;
-                    }
-                    self.record(number, found, &mut stretch);
-                    Ok(())
-                }
+                self.record(number, found, &mut stretch);
+                Ok(())
             }
         })
     }
@@ -448,8 +447,8 @@ impl Gather<'_, '_> {
 /// The body right before a delivery, if it is as long as that one says.
 fn near(last: Option<(u64, u64, bool)>, delivery: &Delivery, searched: bool) -> Option<u64> {
     let (at, octets, body_searched) = last?;
-    let wanted = (u64::from(delivery.size) + u64::from(delivery.replaces))
-        .checked_sub(delivery.prefix.len() as u64)?;
+    let wanted =
+        (u64::from(delivery.size) + u64::from(delivery.replaces)).checked_sub(delivery.prefix.len() as u64)?;
     (octets == wanted && (!searched || body_searched)).then_some(at)
 }
 

@@ -161,6 +161,15 @@ pub trait Sink {
     fn note(&mut self, text: &str) -> io::Result<()>;
 }
 
+/// Marks a store that was made of what was salvaged: its first opening begins a new epoch, so that no mail program takes
+/// its numbers for those of the old one.
+///
+/// # Errors
+/// Those of the disk.
+pub fn mark_rebuilt(disk: &dyn Vfs) -> io::Result<()> {
+    disk.replace(crate::open::RESTORED, b"made of what was salvaged\n")
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

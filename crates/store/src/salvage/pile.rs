@@ -127,9 +127,10 @@ impl Pile {
         let Some(mailbox) = self.mailboxes.get(&id) else { return Vec::new() };
         let last = mailbox.keywords.keys().next_back().map_or(0, |&bit| usize::from(bit) + 1);
         let lost = |bit: u8| Keyword::parse(format!("$Lost{bit}").as_bytes());
-        (0..last).filter_map(|bit| u8::try_from(bit).ok()).filter_map(|bit| {
-            mailbox.keywords.get(&bit).cloned().or_else(|| lost(bit))
-        }).collect()
+        (0..last)
+            .filter_map(|bit| u8::try_from(bit).ok())
+            .filter_map(|bit| mailbox.keywords.get(&bit).cloned().or_else(|| lost(bit)))
+            .collect()
     }
 
     fn each(&mut self, id: MailboxId, uids: &Runs, mut change: impl FnMut(&mut Known)) {

@@ -50,7 +50,11 @@ pub(crate) struct Found<'a> {
 pub(crate) enum Seen<'a> {
     Record(Found<'a>),
     /// A stretch that is not what was written.
-    Damage { from: u64, to: u64, what: &'static str },
+    Damage {
+        from: u64,
+        to: u64,
+        what: &'static str,
+    },
 }
 
 pub(crate) type Tell<'a> = &'a mut dyn FnMut(Seen<'_>) -> io::Result<()>;
@@ -97,15 +101,23 @@ pub(crate) fn segment(window: &mut Window, known: Known<'_>, tell: Tell<'_>) -> 
 }
 
 /// Whether a group of this segment begins here.
-pub(crate) fn group_at(window: &mut Window, offset: u64, known: Known<'_>) -> io::Result<Option<group::Header>> {
+pub(crate) fn group_at(
+    window: &mut Window,
+    offset: u64,
+    known: Known<'_>,
+) -> io::Result<Option<group::Header>> {
     let header = window.at(offset, HEADER as u64)?.and_then(group::Header::decode);
-    Ok(header.filter(|h| {
-        known.secrets.contains(&h.secret) && (h.segment, h.offset) == (known.number, offset)
-    }))
+    Ok(header
+        .filter(|h| known.secrets.contains(&h.secret) && (h.segment, h.offset) == (known.number, offset)))
 }
 
 /// Where the next group begins.
-pub(crate) fn next_group(window: &mut Window, from: u64, end: u64, known: Known<'_>) -> io::Result<Option<u64>> {
+pub(crate) fn next_group(
+    window: &mut Window,
+    from: u64,
+    end: u64,
+    known: Known<'_>,
+) -> io::Result<Option<u64>> {
     let mut offset = from;
     while offset < end {
         let Some(data) = window.file.data_after(offset)? else { return Ok(None) };

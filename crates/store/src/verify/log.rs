@@ -47,7 +47,11 @@ impl Log<'_> {
             };
             if let Err(error) = read {
                 let path = generation_path(main.header.number, main.known().generation);
-                self.out.problems.push(Problem::new(path, format!("it cannot be read: {error}"), Mend::Restore));
+                self.out.problems.push(Problem::new(
+                    path,
+                    format!("it cannot be read: {error}"),
+                    Mend::Restore,
+                ));
                 before = None;
             }
             self.tell(main.len, total);
@@ -99,9 +103,8 @@ impl Log<'_> {
         let mut offset = BORDER;
         while offset < end {
             let header = walk::group_at(&mut window, offset, known)?;
-            let goes_on = |h: &group::Header| {
-                last.is_none_or(|(seq, chain)| h.seq > seq && h.previous == chain)
-            };
+            let goes_on =
+                |h: &group::Header| last.is_none_or(|(seq, chain)| h.seq > seq && h.previous == chain);
             let whole = match &header {
                 Some(header) if goes_on(header) => group::check_file(header, &*main.file)?,
                 _ => None,
@@ -175,7 +178,9 @@ impl Log<'_> {
         }
         match Record::decode(header, meta) {
             Ok(_) => {}
-            Err(Bad::Damaged) => self.rotten(path, at, header.total(), "a record is not what any version wrote"),
+            Err(Bad::Damaged) => {
+                self.rotten(path, at, header.total(), "a record is not what any version wrote")
+            }
             Err(Bad::Newer(kind, version)) => {
                 let what = format!("a record of kind {kind}, version {version}: a newer version wrote it");
                 self.out.problems.push(Problem::new(path, what, Mend::Newer).at(at, header.total()));
@@ -192,7 +197,8 @@ impl Log<'_> {
         };
         let mut window = Window::new(main.file.clone())?;
         let front = opened.front;
-        let mut named: std::collections::BTreeSet<u64> = opened.places.iter().map(|(_, place)| place).collect();
+        let mut named: std::collections::BTreeSet<u64> =
+            opened.places.iter().map(|(_, place)| place).collect();
         let around = Around { group: None, start: RECORDS };
         let file = main.file.clone();
         let mut end = RECORDS;

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use crate::digest;
 use crate::index::IndexHost;
-use crate::open::{OpenError, Rot};
 use crate::open::found::{self, Found};
+use crate::open::{OpenError, Rot};
 use crate::reader::{Reader, Start};
 use crate::shared::INDEX;
 use crate::snapshot::{self, load, path_of, read};

@@ -31,9 +31,12 @@ pub(super) fn check(reader: &Reader, out: &mut Verified) {
         }
         let table = mailbox.rows.as_ref().map(|rows| &rows.table);
         out.figures.messages += u64::from(mailbox.head.exists);
-        rows.extend(table.into_iter().flat_map(|t| t.rows()).map(|row| {
-            (row.content, At::Mailbox(mailbox.id), row.uid.get())
-        }));
+        rows.extend(
+            table
+                .into_iter()
+                .flat_map(|t| t.rows())
+                .map(|row| (row.content, At::Mailbox(mailbox.id), row.uid.get())),
+        );
     }
     let retained: Vec<_> =
         state.dirty.retained.entries.values().filter_map(|change| change.now().cloned()).collect();

@@ -155,8 +155,7 @@ mod tests {
         for (from, length) in [(0, 20_000), (100, 3_000), (1_700, 30_000), (19_990, 100), (25_000, 5)] {
             let mut buf = vec![9; length];
             let mut failed = Vec::new();
-            let read =
-                read_patiently(&file, &mut buf, from, &mut |at, _| failed.push(at / SECTOR)).unwrap();
+            let read = read_patiently(&file, &mut buf, from, &mut |at, _| failed.push(at / SECTOR)).unwrap();
             assert_eq!(read as u64, (from + length as u64).min(20_000).saturating_sub(from));
             for (i, &is) in buf[..read].iter().enumerate() {
                 let at = from + i as u64;
