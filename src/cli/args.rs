@@ -180,7 +180,8 @@ Examples:
   penfold demo --dir ./demo-data    (mail stays; new passwords at each start)";
 
 const STATUS_AFTER: &str = "\
-When no server runs, what the data directory holds is shown, and the exit code is 5.
+When no server runs, what the data directory holds is shown, and the exit code is 5. It is 1 when a server runs and \
+something is wrong with its disk or its store.
 
 Examples:
   penfold status

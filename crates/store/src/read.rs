@@ -437,6 +437,14 @@ fn sound(sabotage: Sabotage, octets: &[u8], crc: Option<u32>) -> bool {
     crc == Some(crc32c::crc32c(octets)) || sabotage.no_crc()
 }
 
+/// Where a row's body is, as its delivery says.
+pub(crate) fn body_location(files: &Files, row: &Row) -> Option<Location> {
+    let from = files.file(row.content.segment).ok()?;
+    let (start, end) = stretch(&from, row)?;
+    let window = Window::read(from, row.content.segment, start, end).ok()?;
+    delivery(row, &window).ok().map(|(_, _, body)| body)
+}
+
 /// One message.
 pub(crate) fn read(files: &Files, row: &Row) -> Result<Message, ReadError> {
     let from = files.file(row.content.segment)?;

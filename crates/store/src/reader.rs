@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use wire::ids::ModSeq;
 
-use crate::id::{MailboxId, UnixTime};
+use crate::id::{Location, MailboxId, UnixTime};
 use crate::open::base::{self, beginning};
 use crate::open::found::{Found, look};
 use crate::open::replay::{How, Replay, Tail};
@@ -212,6 +212,11 @@ impl Reader {
     /// Everything, for those who hold it against something else.
     pub(crate) fn state(&self) -> &Published {
         &self.state
+    }
+
+    /// Where a message's body is.
+    pub(crate) fn body_location(&self, row: &Row) -> Option<Location> {
+        read::body_location(&self.files, row)
     }
 
     /// A segment's path.

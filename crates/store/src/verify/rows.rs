@@ -76,7 +76,7 @@ pub(super) fn check(reader: &Reader, out: &mut Verified) {
             expunged: matches!(at, At::Expunged(_)),
             subject: subject.clone(),
         };
-        let (file, place) = blamed(reader, error, content);
+        let (file, place) = blamed(reader, error, &row);
         let known = out.problems.iter_mut().find(|p| {
             p.file == file
                 && p.place.is_none_or(|(from, n)| place.is_none_or(|at| (from..from + n).contains(&at)))
@@ -132,10 +132,11 @@ fn subject(message: &Message) -> Option<Vec<u8>> {
 }
 
 /// The file that an error is about, and where in it.
-fn blamed(reader: &Reader, error: &ReadError, content: Location) -> (String, Option<u64>) {
+fn blamed(reader: &Reader, error: &ReadError, row: &Row) -> (String, Option<u64>) {
     let at = match error {
         ReadError::Damaged(at) => *at,
-        _ => content,
+        // The delivery's file can be read, or nobody knows whose body it is.
+        _ => reader.body_location(row).unwrap_or(row.content),
     };
     let path = reader.path(at.segment);
     let place = path.ends_with(".seg").then_some(u64::from(at.ordinal) * 8);
