@@ -17,7 +17,7 @@ use super::window::Window;
 use super::{Pace, Salvage};
 use crate::compact::format::{self, RECORDS};
 use crate::group::{self, BORDER, HEADER};
-use crate::id::Location;
+use crate::id::{AccountId, Location};
 use crate::keys;
 use crate::record::{Delivery, Record, kind};
 use crate::segment::{Header, TMP};
@@ -26,6 +26,9 @@ use crate::snapshot::{self, load, read};
 use crate::state::retained::seconds;
 use crate::state::world::{Position, Published};
 use crate::vfs::{File, read_full};
+
+/// What copies of one delivery have in common: account, size, INTERNALDATE.
+type Alike = (AccountId, u32, i64, i16);
 
 /// What was gathered.
 #[derive(Debug, Default)]
@@ -364,10 +367,13 @@ impl Gather<'_, '_> {
             }
             Ok(())
         })?;
+        let mut rest = Vec::new();
         for (delivery, spot, ordinal, searched) in survivors {
             self.name_side(number, &delivery);
-            self.survivor(number, delivery, spot, ordinal, searched, settled);
+            rest.extend(self.survivor(number, delivery, spot, ordinal, searched, settled));
         }
+        let known: BTreeSet<u32> = ordinals.into_values().collect();
+        self.by_order(number, rest, &known, settled);
         Ok(())
     }
 
@@ -384,6 +390,7 @@ impl Gather<'_, '_> {
         }
     }
 
+    /// One that survived. Given back if nobody knows which ordinal it had.
     fn survivor(
         &mut self,
         number: u32,
@@ -392,27 +399,73 @@ impl Gather<'_, '_> {
         ordinal: Option<u32>,
         searched: bool,
         settled: bool,
-    ) {
+    ) -> Option<(Delivery, Spot)> {
         let pile = &mut self.out.pile;
         let key = (delivery.mailbox, delivery.uid.get());
         let there = pile.rows.get(&key).map(|known| known.row.content).filter(|at| at.segment == number);
         // Without the table, its own row tells which ordinal it had.
         let known = ordinal.map(|ordinal| Location { segment: number, ordinal }).or(there);
-        if let Some(at) = known.filter(|_| !searched) {
-            self.out.spots.entry(at).or_insert_with(|| spot.clone());
+        match known {
+            Some(at) if !searched => drop(self.out.spots.entry(at).or_insert_with(|| spot.clone())),
+            None if !searched => return Some((delivery, spot)),
+            _ => {}
         }
         if settled || (there.is_some() && there == known) {
-            return;
+            return None;
         }
-        let at = known.unwrap_or(Location { segment: number, ordinal: 0 });
         // No row names it: it was expunged, or what named it is lost.
+        if ordinal.is_some() {
+            let at = known.unwrap_or(Location { segment: number, ordinal: 0 });
+            self.lone(delivery, at, None);
+        } else if spot.body.is_some() {
+            self.lone(delivery, Location { segment: number, ordinal: 0 }, Some(spot));
+        }
+        None
+    }
+
+    /// A delivery of which no row is known.
+    fn lone(&mut self, delivery: Delivery, at: Location, spot: Option<Spot>) {
+        let pile = &mut self.out.pile;
         pile.hint(delivery.mailbox, delivery.account, &delivery.path);
-        let row = delivery.row(at, ModSeq(0));
-        let spot = ordinal.is_none().then_some(spot);
-        if searched && spot.as_ref().is_none_or(|spot| spot.body.is_none()) {
+        pile.stray(delivery.mailbox, delivery.account, delivery.row(at, ModSeq(0)), spot);
+    }
+
+    /// Deliveries of a segment that has lost its table, in the order that they always had. Rows that name ordinals of this
+    /// segment (copies: the row that a delivery itself made is gone) are of the same account, size and date; where there
+    /// are as many of both, their order says which is which.
+    fn by_order(&mut self, number: u32, found: Vec<(Delivery, Spot)>, known: &BTreeSet<u32>, settled: bool) {
+        if found.is_empty() {
             return;
         }
-        pile.stray(delivery.mailbox, delivery.account, row, spot);
+        let pile = &self.out.pile;
+        let mut wanted: BTreeMap<Alike, BTreeSet<u32>> = BTreeMap::new();
+        let of_rows = pile
+            .rows
+            .iter()
+            .filter_map(|((id, _), known)| Some((pile.mailboxes.get(id)?.account?, known.row)));
+        let of_strays = pile.strays.iter().filter(|s| s.spot.is_none()).map(|s| (s.account, s.row));
+        for (account, row) in of_rows.chain(of_strays).filter(|(_, row)| row.content.segment == number) {
+            if !known.contains(&row.content.ordinal) && !self.out.spots.contains_key(&row.content) {
+                let alike = (account, row.size, row.date.unix, row.date.zone_minutes);
+                wanted.entry(alike).or_default().insert(row.content.ordinal);
+            }
+        }
+        let mut groups: BTreeMap<Alike, Vec<(Delivery, Spot)>> = BTreeMap::new();
+        for (d, spot) in found {
+            let alike = (d.account, d.size, d.date.unix, d.date.zone_minutes);
+            groups.entry(alike).or_default().push((d, spot));
+        }
+        for (alike, found) in groups {
+            let ordinals = wanted.remove(&alike).unwrap_or_default();
+            if ordinals.len() == found.len() {
+                for (ordinal, (_, spot)) in ordinals.into_iter().zip(found) {
+                    self.out.spots.insert(Location { segment: number, ordinal }, spot);
+                }
+            } else if !settled || !ordinals.is_empty() {
+                let nowhere = Location { segment: number, ordinal: 0 };
+                found.into_iter().for_each(|(delivery, spot)| self.lone(delivery, nowhere, Some(spot)));
+            }
+        }
     }
 
     /// A torn end: nobody was told that it is kept, but it may be whole in parts.

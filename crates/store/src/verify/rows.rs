@@ -20,6 +20,9 @@ enum At {
     Expunged(usize),
 }
 
+/// What comes of reading a message: why it cannot be, and its subject if that can be all the same.
+type Outcome = Result<(), (ReadError, Option<Vec<u8>>)>;
+
 pub(super) fn check(reader: &Reader, out: &mut Verified) {
     let state = reader.state();
     let mut rows: Vec<(Location, At, u32)> = Vec::new();
@@ -60,7 +63,7 @@ pub(super) fn check(reader: &Reader, out: &mut Verified) {
         }
     };
     let thorough = !out.problems.is_empty();
-    let mut last: Option<(Location, Result<(), (ReadError, Option<Vec<u8>>)>)> = None;
+    let mut last: Option<(Location, Outcome)> = None;
     let mut new: HashMap<String, usize> = HashMap::new();
     for (content, at, uid) in rows {
         let Some((row, account, mailbox)) = find(at, uid) else { continue };
@@ -106,7 +109,7 @@ fn contradiction(mailbox: &Mailbox) -> Option<&'static str> {
 }
 
 /// Reads a message; of one that cannot be read, its subject all the same if that can be.
-fn read(reader: &Reader, row: &Row, thorough: bool) -> Result<(), (ReadError, Option<Vec<u8>>)> {
+fn read(reader: &Reader, row: &Row, thorough: bool) -> Outcome {
     let message = reader.message(row).map_err(|error| (error, None))?;
     if message.whole().is_some() || !thorough {
         return Ok(());
