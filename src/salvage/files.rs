@@ -229,7 +229,10 @@ fn private(path: &Path) -> io::Result<File> {
 /// A login name as a directory's.
 fn file_name(login: &str) -> String {
     let name = login.replace('%', "%25").replace('/', "%2F");
-    cut(&if name.starts_with('.') { format!("%2E{}", &name[1..]) } else { name })
+    cut(&match name.strip_prefix('.') {
+        Some(rest) => format!("%2E{rest}"),
+        None => name,
+    })
 }
 
 /// A mailbox's levels, each in modified UTF-7 (RFC 3501 s.5.1.3), with dots between; a dot within one is `&AC4-`.

@@ -89,7 +89,7 @@ impl Rebuild {
 
     fn domain_of(&mut self, address: &str) {
         if let Some((_, domain)) = address.rsplit_once('@') {
-            self.domain(&domain.to_owned());
+            self.domain(domain);
         }
     }
 

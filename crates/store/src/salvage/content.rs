@@ -132,7 +132,7 @@ pub(crate) fn delivery_at(shelf: &mut Shelf, at: Location) -> Result<Delivery, W
 
 /// The delivery whose record lies here.
 pub(crate) fn delivery_in(file: &Arc<dyn File>, place: u64) -> Result<Delivery, Why> {
-    let mut window = Window::new(file.clone())?;
+    let mut window = Window::small(file.clone())?;
     let Some(header) = window.header(place)? else { return why("its record is damaged") };
     if header.kind != kind::DELIVERY {
         return why("another record stands in its place");
@@ -186,7 +186,7 @@ pub(crate) fn open(
 
 /// Where a body's octets begin that must be so many, and their CRCs if those can be read.
 fn in_main(file: &Arc<dyn File>, at: u64, octets: u64) -> Result<(u64, Option<Vec<u32>>), Why> {
-    let mut window = Window::new(file.clone())?;
+    let mut window = Window::small(file.clone())?;
     let pieces = octets.div_ceil(PIECE as u64);
     let Some(header) = window.header(at)? else { return why("its body's record is damaged") };
     if header.kind != kind::BODY || u64::from(header.data_len) != octets {
@@ -203,7 +203,7 @@ fn side_crcs(file: &Arc<dyn File>, number: u32, octets: u64) -> Result<Option<Ve
         Ok(Some(_)) => return why("the file with its body holds another one"),
         _ => {}
     }
-    let mut window = Window::new(file.clone())?;
+    let mut window = Window::small(file.clone())?;
     let table = window.at(DATA_AT + pad8(octets), octets.div_ceil(PIECE as u64) * 4)?;
     Ok(table.and_then(|table| record::body_crcs(table, octets)))
 }

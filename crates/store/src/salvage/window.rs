@@ -8,6 +8,8 @@ use crate::vfs::{File, read_full};
 
 /// Octets of the window, unless more is asked for.
 const SIZE: usize = 256 << 10;
+/// Of one through which a single record is looked at.
+const SMALL: usize = 4 << 10;
 /// No record's meta is larger: a group is not. A damaged number must not ask for memory.
 const LARGEST: u64 = 256 << 20;
 
@@ -15,6 +17,7 @@ const LARGEST: u64 = 256 << 20;
 pub(crate) struct Window {
     pub(crate) file: Arc<dyn File>,
     pub(crate) len: u64,
+    size: usize,
     start: u64,
     buffer: Vec<u8>,
 }
@@ -22,7 +25,12 @@ pub(crate) struct Window {
 impl Window {
     pub(crate) fn new(file: Arc<dyn File>) -> io::Result<Window> {
         let len = file.len()?;
-        Ok(Window { file, len, start: 0, buffer: Vec::new() })
+        Ok(Window { file, len, size: SIZE, start: 0, buffer: Vec::new() })
+    }
+
+    /// For one record.
+    pub(crate) fn small(file: Arc<dyn File>) -> io::Result<Window> {
+        Ok(Window { size: SMALL, ..Window::new(file)? })
     }
 
     /// Exactly so many octets from an offset on; `None` beyond the end.
@@ -33,7 +41,7 @@ impl Window {
         }
         let inside = self.start <= offset && end <= self.start + self.buffer.len() as u64;
         if !inside {
-            let size = (wanted as usize).max(SIZE).min((self.len - offset) as usize);
+            let size = (wanted as usize).max(self.size).min((self.len - offset) as usize);
             self.buffer.resize(size, 0);
             let read = read_full(&*self.file, &mut self.buffer, offset)?;
             self.buffer.truncate(read);
