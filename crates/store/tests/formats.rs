@@ -36,7 +36,7 @@ fn last_group(dir: &Path) -> (PathBuf, u64) {
     let path = files_in(dir, "log", ".seg").pop().unwrap();
     let octets = fs::read(&path).unwrap();
     let starts = octets.chunks(4096).enumerate().filter(|(_, page)| page.starts_with(b"PFGROUP1"));
-    let at = starts.map(|(n, _)| n as u64 * 4096).last().unwrap();
+    let at = starts.map(|(n, _)| n as u64 * 4096).next_back().unwrap();
     (path, at)
 }
 
