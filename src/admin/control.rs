@@ -3,6 +3,8 @@
 //!
 //! Both ends carry a version, since an upgrade may leave an old server running beside a new program. Input is
 //! bounded in length and time: a stuck client costs one of a few places, never the server.
+//!
+//! An import or export goes on behind its answer, in the frames of `port::frames`; the connection then ends with it.
 
 use std::future::Future;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -117,13 +119,16 @@ impl Control {
         Ok(control)
     }
 
-    /// Answers requests until the future is dropped. What is under way then ends with its connection.
-    pub async fn serve<F, Fut>(&self, answer: F)
+    /// Answers requests until the future is dropped. What is under way then ends with its connection. `transfer` does
+    /// what goes on behind an answer, on a thread of its own that it may block.
+    pub async fn serve<F, Fut, T>(&self, answer: F, transfer: T)
     where
         F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Answer, Error>> + Send + 'static,
+        T: Fn(&Request, StdUnixStream) + Send + Sync + 'static,
     {
         let answer = Arc::new(answer);
+        let transfer = Arc::new(transfer);
         let places = Arc::new(Semaphore::new(CLIENTS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -140,9 +145,9 @@ impl Control {
                 tracing::warn!("control socket: refused a process of another user");
                 continue;
             }
-            let answer = Arc::clone(&answer);
+            let (answer, transfer) = (Arc::clone(&answer), Arc::clone(&transfer));
             tokio::spawn(async move {
-                if let Err(error) = converse(stream, &*answer).await {
+                if let Err(error) = converse(stream, &*answer, &transfer).await {
                     tracing::debug!(%error, "control socket: conversation ended");
                 }
                 drop(place);
@@ -164,10 +169,11 @@ fn may_ask(stream: &UnixStream) -> bool {
 }
 
 /// One client: requests one after the other until it hangs up.
-async fn converse<F, Fut>(stream: UnixStream, answer: &F) -> io::Result<()>
+async fn converse<F, Fut, T>(stream: UnixStream, answer: &F, transfer: &Arc<T>) -> io::Result<()>
 where
     F: Fn(Request) -> Fut,
     Fut: Future<Output = Result<Answer, Error>>,
+    T: Fn(&Request, StdUnixStream) + Send + Sync + 'static,
 {
     let (read, mut write) = stream.into_split();
     let mut read = tokio::io::BufReader::new(read);
@@ -179,13 +185,30 @@ where
             return Ok(());
         }
         let whole = line.ends_with(b"\n");
+        let mut goes_on = None;
         let result = match understand(&line, whole) {
+            Ok(request) if request.is_transfer() => {
+                let result = answer(request.clone()).await;
+                goes_on = result.is_ok().then_some(request);
+                result
+            }
             Ok(request) => answer(request).await,
             Err(error) => Err(error),
         };
         let mut reply = serde_json::to_vec(&Reply::of(result))?;
         reply.push(b'\n');
         tokio::time::timeout(PATIENCE, write.write_all(&reply)).await??;
+        if let Some(request) = goes_on {
+            if !read.buffer().is_empty() {
+                return Err(io::Error::other("it went on before it was answered"));
+            }
+            let stream = read.into_inner().reunite(write).map_err(io::Error::other)?.into_std()?;
+            stream.set_nonblocking(false)?;
+            let transfer = Arc::clone(transfer);
+            return tokio::task::spawn_blocking(move || transfer(&request, stream))
+                .await
+                .map_err(io::Error::other);
+        }
         if !whole {
             return Ok(()); // Where the next request would begin is not known.
         }
@@ -224,16 +247,22 @@ pub enum Asked {
 /// Asks the running server, waiting for its answer. Blocks; for the command line.
 #[must_use]
 pub fn ask(path: &Path, request: &Request) -> Asked {
+    open(path, request).0
+}
+
+/// As [`ask`], with the connection, on which an import or export goes on.
+#[must_use]
+pub fn open(path: &Path, request: &Request) -> (Asked, Option<StdUnixStream>) {
     let stream = match StdUnixStream::connect(path) {
         Ok(stream) => stream,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Asked::NobodyThere;
+            return (Asked::NobodyThere, None);
         }
-        Err(e) => return Asked::NoAnswer(e),
+        Err(e) => return (Asked::NoAnswer(e), None),
     };
     match exchange(&stream, request) {
-        Ok(result) => Asked::Answered(result),
-        Err(e) => Asked::NoAnswer(e),
+        Ok(result) => (Asked::Answered(result), Some(stream)),
+        Err(e) => (Asked::NoAnswer(e), None),
     }
 }
 
@@ -244,7 +273,9 @@ fn exchange(mut stream: &StdUnixStream, request: &Request) -> io::Result<Result<
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut reply = Vec::new();
-    BufReader::new(stream.take(ANSWER)).read_until(b'\n', &mut reply)?;
+    // What comes behind the answer of a transfer must stay in the socket: its line is read octet by octet.
+    let buffer = if request.is_transfer() { 1 } else { 64 * 1024 };
+    BufReader::with_capacity(buffer, stream.take(ANSWER)).read_until(b'\n', &mut reply)?;
     if reply.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up without an answer"));
     }
@@ -281,7 +312,7 @@ mod tests {
             move || client(path)
         });
         let result = tokio::select! {
-            () = control.serve(echo) => unreachable!("serve does not end"),
+            () = control.serve(echo, |_, _| {}) => unreachable!("serve does not end"),
             result = asking => result.unwrap(),
         };
         drop(control);

@@ -2,7 +2,7 @@
 //! web page, so that all three do and say the same.
 //!
 //! It knows the store and has passwords hashed; it prints nothing, asks nobody and opens no network sockets. Each
-//! change is one commit of the store: it is done as a whole, or not at all.
+//! change is one commit of the store: it is done as a whole, or not at all; but an import is many.
 
 mod accounts;
 pub mod address;
@@ -13,6 +13,8 @@ mod error;
 pub mod policy;
 mod request;
 mod status;
+mod transfer;
+mod undelete;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,6 +42,7 @@ pub struct Admin {
     /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
     /// alias leading nowhere.
     changing: Arc<Mutex<()>>,
+    transfers: transfer::Transfers,
 }
 
 impl fmt::Debug for Admin {
@@ -52,7 +55,7 @@ impl Admin {
     /// On an open store, whose data directory is `directory`; `door` is where logins are looked at. Without `server`, no server runs.
     #[must_use]
     pub fn new(store: Store, directory: PathBuf, door: Door, server: Option<Facts>) -> Admin {
-        Admin { store, directory, door, server, changing: Arc::default() }
+        Admin { store, directory, door, server, changing: Arc::default(), transfers: Arc::default() }
     }
 
     /// Does what is asked. On an error nothing has changed.
@@ -69,18 +72,24 @@ impl Admin {
             Request::AccountPassword { address, password } => {
                 self.account_password(&address, &password).await
             }
+            Request::AccountQuota { address, storage, messages } => {
+                self.account_quota(&address, storage, messages).await
+            }
             Request::AccountRemove { address } => self.account_remove(&address).await,
             Request::AddressAdd { account, address } => self.address_add(&account, &address).await,
             Request::AddressRemove { account, address } => self.address_remove(&account, &address).await,
             Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
             Request::AliasList => Ok(self.alias_list()),
             Request::AliasRemove { address } => self.alias_remove(&address).await,
+            Request::DeletedList { which } => self.deleted_list(which).await,
+            Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),
             Request::ClockAccept => {
                 let was_frozen = self.store.accept_clock();
                 tracing::warn!(was_frozen, "the clock is taken to be right, as an administrator said");
                 Ok(Answer::ClockAccepted { was_frozen })
             }
+            Request::Import { account, .. } | Request::Export { account } => self.ready(&account),
         }
     }
 
@@ -111,6 +120,7 @@ impl From<CommitError> for Error {
                 Error::AddressTaken { address, by: "somebody has it".into() }
             }
             CommitError::Refused(Refused::NoSuchAddress(address)) => Error::NoSuchAlias { address },
+            CommitError::Refused(Refused::OverQuota) => Error::OverQuota,
             CommitError::Refused(other) => Error::Refused { why: other.to_string() },
         }
     }

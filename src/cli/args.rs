@@ -7,31 +7,41 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod undelete;
+
+use undelete::UNDELETE_AFTER;
+pub use undelete::{UndeleteCommand, Which};
+
 const TEMPLATE: &str = "\
 {before-help}{about-with-newline}
 {usage-heading} {usage}
 
 To try it:
-  demo     A whole mail server on loopback with two accounts, gone when it ends
+  demo      A whole mail server on loopback with two accounts, gone when it ends
 
 To run it:
-  serve    Run the server
-  status   What listens, who is connected, how the store and the certificate are
-  config   Check the configuration file, or print one that explains itself
+  serve     Run the server
+  status    What listens, who is connected, how the store and the certificate are
+  config    Check the configuration file, or print one that explains itself
 
 Who has mail here:
-  domain   Domains whose mail this server takes
-  account  People with a mailbox and a password
-  alias    Further addresses that lead to accounts
+  domain    Domains whose mail this server takes
+  account   People with a mailbox and a password
+  alias     Further addresses that lead to accounts
+  undelete  Deleted mail: what there still is of it, and bringing it back
+
+Moving mail:
+  import   Bring in mail: from files, archives, Google Takeout, another IMAP server
+  export   Write mail into files that other programs read
 
 When something is wrong:
-  verify   Read everything in the data directory and say what is not as it was written
-  salvage  Take what can be read out of a ruined data directory
-  clock    Say that the clock is right although it jumped
+  verify    Read everything in the data directory and say what is not as it was written
+  salvage   Take what can be read out of a ruined data directory
+  clock     Say that the clock is right although it jumped
 
 About this program:
-  version  What is installed
-  help     This page, or the page of a command
+  version   What is installed
+  help      This page, or the page of a command
 
 Options:
 {options}{after-help}
@@ -108,6 +118,16 @@ pub enum Command {
     /// Say that the clock is right although it jumped
     #[command(subcommand, after_help = CLOCK_AFTER)]
     Clock(ClockCommand),
+    /// Deleted mail: what there still is of it, and bringing it back
+    #[command(subcommand, after_help = UNDELETE_AFTER)]
+    Undelete(UndeleteCommand),
+    /// Bring in mail: from files, archives, Google Takeout, another IMAP server
+    #[command(long_about = IMPORT_LONG, after_help = IMPORT_AFTER)]
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Import(ImportArgs),
+    /// Write mail into files that other programs read
+    #[command(long_about = EXPORT_LONG, after_help = EXPORT_AFTER)]
+    Export(ExportArgs),
     /// What is installed
     Version(Output),
 }
@@ -372,6 +392,32 @@ Examples:
         #[command(flatten)]
         output: Output,
     },
+    /// Show or limit what an account may hold
+    #[command(after_help = "\
+Over its limit an account gets no new mail: other servers are told to try again later, and its own programs cannot \
+store or copy messages. What it holds already stays. Sizes are in powers of 1,000 (k, M, G, T), or of 1,024 (Ki, Mi, \
+Gi, Ti).
+
+Examples:
+  penfold account quota anna@example.org
+  penfold account quota anna@example.org --storage 5G --messages 100000
+  penfold account quota anna@example.org --none")]
+    Quota {
+        /// The account's address
+        address: String,
+        /// At most so many octets: 500M, 5G, 1.5G, 2Gi
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        storage: Option<u64>,
+        /// At most so many messages
+        #[arg(long, value_name = "N")]
+        messages: Option<u64>,
+        /// No limits at all
+        #[arg(long, conflicts_with_all = ["storage", "messages"])]
+        none: bool,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove an account and all its mail; its open sessions end
     #[command(after_help = "\
 Examples:
@@ -430,6 +476,34 @@ Examples:
   penfold account address remove anna@example.org a.smith@example.org
   penfold account list                                                 (shows them)";
 
+/// Octets as people write them.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("", 1),
+        ("K", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+        ("KI", 1 << 10),
+        ("MI", 1 << 20),
+        ("GI", 1 << 30),
+        ("TI", 1 << 40),
+    ];
+    let read = || -> Option<u64> {
+        let upper = text.trim().to_ascii_uppercase();
+        let end = upper.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(upper.len());
+        let (number, unit) = upper.split_at_checked(end)?;
+        let unit = unit.trim().trim_end_matches('B');
+        let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+        // Thousandths are enough, and whole numbers do not round.
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let part: u64 = format!("{part:0<3}").get(..3)?.parse().ok()?;
+        let whole: u64 = whole.parse().ok()?;
+        whole.checked_mul(unit)?.checked_add(unit.checked_mul(part)? / 1_000)
+    };
+    read().ok_or_else(|| "write it as 500M, 5G or 2Gi".to_owned())
+}
+
 const ACCOUNT_AFTER: &str = "\
 Passwords are generated and shown once, or typed (--prompt), or read from standard input (--password-stdin).
 
@@ -438,6 +512,7 @@ Examples:
   penfold account list
   penfold account password anna@example.org --prompt
   penfold account address add anna@example.org a.smith@example.org
+  penfold account quota anna@example.org --storage 5G
   penfold account remove anna@example.org";
 
 /// `penfold alias ...`
@@ -482,6 +557,216 @@ Examples:
   penfold alias list
   penfold alias remove info@example.org";
 
+const IMPORT_LONG: &str = "\
+Bring in mail from files or from another server, into the mailboxes of one account.
+
+PATH is a mbox file, a Maildir, a .eml file, a directory of these, or a zip or tar archive of them (.tar.gz too), as \
+Google Takeout, Thunderbird, mutt, Dovecot and others leave them. `penfold import imap` copies from another server.
+
+Flags, keywords and dates come along; folders become mailboxes, made and subscribed where they are missing. A message \
+that its mailbox has already, octet for octet, is not taken twice: an import that was interrupted is simply started \
+again. The server may run or not. This command reads the files, with your rights, not the server's.";
+
+const IMPORT_AFTER: &str = "\
+What cannot be taken (larger than any message may be, damaged, no mail at all) is told at the end with its reason; \
+everything else comes over. The exit code is 0 only if everything did.
+
+Examples:
+  penfold import ~/Maildir --account anna@example.org
+  penfold import takeout-20261124.zip --account anna@example.org
+  penfold import ~/.thunderbird/x.default/Mail/'Local Folders' --account anna@example.org
+  penfold import old.mbox --account anna@example.org --into Old/2019
+  penfold import old.mbox --account anna@example.org --dry-run
+  penfold import imap --host imap.example.net --user anna --prompt --account anna@example.org";
+
+/// Options of `import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// From where, if not from files.
+    #[command(subcommand)]
+    pub from: Option<ImportFrom>,
+    /// A file, a directory or an archive
+    #[arg(required = true, value_name = "PATH")]
+    pub path: Option<PathBuf>,
+    /// The account that gets the mail: one of its addresses
+    #[arg(long, required = true, value_name = "ADDRESS")]
+    pub account: Option<String>,
+    /// What the files are
+    #[arg(long, value_enum, default_value_t = FileFormat::Auto)]
+    pub format: FileFormat,
+    /// Where it goes, and how that is told.
+    #[command(flatten)]
+    pub into: ImportInto,
+}
+
+/// What all imports have.
+#[derive(Clone, Debug, Args)]
+pub struct ImportInto {
+    /// Put everything into this mailbox, or below it
+    #[arg(long, value_name = "MAILBOX")]
+    pub into: Option<String>,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What files may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FileFormat {
+    /// What they show themselves to be
+    Auto,
+    /// All messages of a mailbox in one file
+    Mbox,
+    /// A file a message, in directories `cur` and `new`
+    Maildir,
+    /// A file a message, whatever its name
+    Eml,
+    /// A mbox from Google Takeout, whose messages name their labels
+    Takeout,
+}
+
+/// `penfold import ...`
+#[derive(Clone, Debug, Subcommand)]
+pub enum ImportFrom {
+    /// Copy the mail of an account on another IMAP server
+    #[command(long_about = IMPORT_IMAP_LONG, after_help = IMPORT_IMAP_AFTER)]
+    Imap(ImportImapArgs),
+}
+
+const IMPORT_IMAP_LONG: &str = "\
+Copy the mail of an account on another IMAP server: mailboxes, flags, keywords and dates.
+
+Mailboxes with a special use (sent mail, drafts, junk, trash, archive) go into the ones that have it here, whatever \
+they are called there. Nothing is changed on the other server. Run it again as often as you like: only what is new \
+is fetched, so a first run may go on for days while mail still arrives there, and a last one finishes the move.";
+
+const IMPORT_IMAP_AFTER: &str = "\
+The connection is encrypted: --tls (port 993) unless you say --starttls (port 143). Gmail, iCloud, Yahoo and others \
+want an app password made in their settings, not the one you log in with.
+
+Examples:
+  penfold import imap --host imap.example.net --user anna --prompt --account anna@example.org
+  pass old/anna | penfold import imap --host mail.old.example --user anna --password-stdin \\
+      --account anna@example.org --connections 2
+  penfold import imap --host imap.gmail.com --user anna@gmail.com --prompt --account anna@example.org --into Gmail";
+
+/// Options of `import imap`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportImapArgs {
+    /// The other server's name
+    #[arg(long, value_name = "NAME")]
+    pub host: String,
+    /// Its port [default: 993, or 143 with --starttls]
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// Who logs in there
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// Where the password comes from.
+    #[command(flatten)]
+    pub password: TheirPassword,
+    /// How the connection is kept private.
+    #[command(flatten)]
+    pub security: TheirSecurity,
+    /// Trust the certificates in this file (PEM) beside those that this host trusts
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// How many connections to open; some servers allow few
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub connections: u8,
+    /// The account that gets the mail: one of its addresses
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: String,
+    /// Where it goes, and how that is told.
+    #[command(flatten)]
+    pub into: ImportInto,
+}
+
+/// Where the password of an account elsewhere comes from. Never from the command line itself.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[group(required = true, multiple = false)]
+pub struct TheirPassword {
+    /// Ask for the password
+    #[arg(long)]
+    pub prompt: bool,
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// How a connection to another server is kept private.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[group(multiple = false)]
+pub struct TheirSecurity {
+    /// TLS from the start: the default
+    #[arg(long)]
+    pub tls: bool,
+    /// TLS after the greeting, for servers that have no port 993
+    #[arg(long)]
+    pub starttls: bool,
+    /// No TLS, and only to a server on this very host
+    #[arg(long)]
+    pub insecure_on_loopback: bool,
+}
+
+const EXPORT_LONG: &str = "\
+Write the mail of one account, or of all, into files of an empty directory.
+
+mbox: a file a mailbox, in directories as the mailboxes are; flags in Status, X-Status and X-Keywords fields, dates in \
+the From_ lines. maildir: Maildir++, a file a message; flags in the names, dates in the files' times, keywords in \
+dovecot-keywords. Everything is synced before the command ends. `penfold import` reads it back as it was.
+
+The files are written with your rights, and for your eyes only. The server may run or not.";
+
+const EXPORT_AFTER: &str = "\
+The file penfold-export.json is written last: where it is, the export is whole.
+
+Examples:
+  penfold export ./anna --account anna@example.org
+  penfold export ./anna --account anna@example.org --format maildir
+  penfold export /media/usb/mail --all";
+
+/// Options of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The directory to write into; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Whose mail.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = ExportFormat::Mbox)]
+    pub format: ExportFormat,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Whose mail is exported.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Whose {
+    /// One account: one of its addresses
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: Option<String>,
+    /// Every account, each in a directory of its own
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What an export writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// A file a mailbox
+    Mbox,
+    /// A file a message (Maildir++)
+    Maildir,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -501,6 +786,25 @@ mod tests {
         for sub in command.get_subcommands() {
             let line = format!("\n  {} ", sub.get_name());
             assert!(page.contains(&line), "{} is missing from the front page:\n{page}", sub.get_name());
+        }
+    }
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        for (text, octets) in [
+            ("0", 0),
+            ("500", 500),
+            ("5G", 5_000_000_000),
+            ("1.5g", 1_500_000_000),
+            ("1.2345k", 1_234),
+            ("2 GiB", 2 << 30),
+            ("10 MB", 10_000_000),
+            ("20b", 20),
+        ] {
+            assert_eq!(size(text), Ok(octets), "{text}");
+        }
+        for bad in ["", "G", "-1", "5X", "1.2.3", "five", "99999999T", "1.ä"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 

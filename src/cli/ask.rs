@@ -2,6 +2,8 @@
 //! on the data directory and under its lock. Both run the same functions of `admin`.
 
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
 
 use super::owner;
 use super::print::Failure;
@@ -14,6 +16,28 @@ use crate::run;
 #[derive(Debug)]
 pub(super) struct Asker {
     config: Config,
+}
+
+/// An import or export that has begun.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    /// Where the store's half talks.
+    pub(super) stream: UnixStream,
+    /// What does that half, if it is this process.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Transfer {
+    /// Takes the stream, and later waits until the store is closed.
+    pub(super) fn begin(self) -> (UnixStream, impl FnOnce()) {
+        let Transfer { stream, thread } = self;
+        (stream, move || {
+            if let Some(thread) = thread {
+                // Whatever happened to it, the stream has told.
+                let _ = thread.join();
+            }
+        })
+    }
 }
 
 impl Asker {
@@ -43,8 +67,12 @@ impl Asker {
 
     /// Has a request done by the running server; `None` when none runs.
     fn running(&self, request: &Request) -> Result<Option<Answer>, Failure> {
+        self.heard(control::ask(&self.config.control, request))
+    }
+
+    fn heard(&self, asked: Asked) -> Result<Option<Answer>, Failure> {
         let socket = self.config.control.display();
-        match control::ask(&self.config.control, request) {
+        match asked {
             Asked::Answered(Ok(answer)) => Ok(Some(answer)),
             Asked::Answered(Err(error)) => Err(error.into()),
             Asked::NobodyThere => Ok(None),
@@ -59,6 +87,37 @@ impl Asker {
                 "look at its log (`journalctl -u penfold`), and start it again if it hangs",
             )),
         }
+    }
+
+    /// Begins an import or export, with whoever can do the store's half of it.
+    pub(super) fn transfer(&self, request: &Request) -> Result<Transfer, Failure> {
+        if let Some(stream) = self.running_transfer(request)? {
+            return Ok(Transfer { stream, thread: None });
+        }
+        let directory = self.config.data_dir.clone();
+        if !directory.exists() {
+            nothing_yet(request, self)?;
+        }
+        // Only the thread that opens the store becomes its owner: files are read and written as whoever called us.
+        let first = move || {
+            let found = std::fs::metadata(&directory).map_err(|e| owner::unreadable(&directory, &e))?;
+            owner::become_owner(&directory, &found)
+        };
+        match run::transfer(&self.config, request.clone(), first) {
+            Ok(Ok(t)) => Ok(Transfer { stream: t.stream, thread: Some(t.thread) }),
+            // A server may have come up just now, and hold the lock.
+            Ok(Err(failure)) if failure.kind == Kind::Unreachable => match self.running_transfer(request) {
+                Ok(Some(stream)) => Ok(Transfer { stream, thread: None }),
+                _ => Err(failure),
+            },
+            Ok(Err(failure)) => Err(failure),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn running_transfer(&self, request: &Request) -> Result<Option<UnixStream>, Failure> {
+        let (asked, stream) = control::open(&self.config.control, request);
+        Ok(self.heard(asked)?.and(stream))
     }
 
     fn in_process(&self, request: &Request) -> Result<Answer, Failure> {
@@ -85,11 +144,18 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::DomainList => return Ok(Answer::Domains(Vec::new())),
         Request::AccountList => return Ok(Answer::Accounts(Vec::new())),
         Request::AliasList => return Ok(Answer::Aliases(Vec::new())),
+        Request::DeletedList { .. } => {
+            return Ok(Answer::Deleted { rows: Vec::new(), messages: 0, more: false });
+        }
+        Request::DeletedRestore { .. } => Error::NothingDeleted { what: "what you describe".into() },
         Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
         Request::AccountPassword { address, .. }
+        | Request::AccountQuota { address, .. }
         | Request::AccountRemove { address }
         | Request::AddressAdd { account: address, .. }
-        | Request::AddressRemove { account: address, .. } => {
+        | Request::AddressRemove { account: address, .. }
+        | Request::Import { account: address, .. }
+        | Request::Export { account: address } => {
             Error::NoSuchAccount { address: address::address(address)?.0 }
         }
         Request::AliasRemove { address } => Error::NoSuchAlias { address: address::address(address)?.0 },

@@ -9,10 +9,13 @@ mod care;
 mod demo;
 mod owner;
 mod people;
+mod port;
 mod print;
+mod progress;
 mod secret;
 mod serve;
 mod status;
+mod undelete;
 
 use std::io;
 use std::path::Path;
@@ -56,6 +59,9 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Domain(command) => people::domain(&asker(cli.config.as_deref())?, command),
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
+        Command::Undelete(command) => undelete::undelete(&asker(cli.config.as_deref())?, command),
+        Command::Import(args) => port::import(&asker(cli.config.as_deref())?, args),
+        Command::Export(args) => port::export(&asker(cli.config.as_deref())?, &args),
     }
 }
 
@@ -174,6 +180,9 @@ impl Command {
             Command::Verify(args) => args.output,
             Command::Salvage(args) => args.output,
             Command::Clock(ClockCommand::Accept(output)) => *output,
+            Command::Import(ImportArgs { from: Some(ImportFrom::Imap(args)), .. }) => args.into.output,
+            Command::Import(args) => args.into.output,
+            Command::Export(args) => args.output,
             Command::Status(output)
             | Command::Version(output)
             | Command::Config(ConfigCommand::Check(output))
@@ -186,6 +195,7 @@ impl Command {
                 AccountCommand::Add { output, .. }
                 | AccountCommand::List(output)
                 | AccountCommand::Password { output, .. }
+                | AccountCommand::Quota { output, .. }
                 | AccountCommand::Remove { output, .. }
                 | AccountCommand::Address(
                     AddressCommand::Add { output, .. } | AddressCommand::Remove { output, .. },
@@ -195,6 +205,9 @@ impl Command {
                 AliasCommand::Add { output, .. }
                 | AliasCommand::List(output)
                 | AliasCommand::Remove { output, .. },
+            )
+            | Command::Undelete(
+                UndeleteCommand::List { output, .. } | UndeleteCommand::Restore { output, .. },
             ) => *output,
         };
         output.json

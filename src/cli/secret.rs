@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Read};
 
 use dialoguer::Input;
 
-use super::args::PasswordFrom;
+use super::args::{PasswordFrom, TheirPassword};
 use super::print::{self, Failure};
 use crate::admin::{Kind, Password, policy};
 use crate::password;
@@ -25,6 +25,25 @@ pub(super) fn obtain(from: PasswordFrom, whose: &str) -> Result<(Password, bool)
     };
     policy::check(&obtained.0)?;
     Ok(obtained)
+}
+
+/// The password of an account on another server: typed once, or read; never made, and of any form.
+pub(super) fn theirs(from: TheirPassword, whose: &str) -> Result<Password, Failure> {
+    if from.password_stdin {
+        return first_line(io::stdin().lock());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            Kind::Usage,
+            "--prompt needs a terminal to ask on",
+            "use --password-stdin in a script",
+        ));
+    }
+    dialoguer::Password::new()
+        .with_prompt(format!("Password of {whose}"))
+        .interact()
+        .map(Password::new)
+        .map_err(|e| Failure::plain(Kind::Failed, format!("no password was typed: {e}")))
 }
 
 fn first_line(input: impl Read) -> Result<Password, Failure> {

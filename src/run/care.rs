@@ -15,6 +15,8 @@ use store::{OpenError, RealVfs, Store};
 use super::{Error, storage};
 use crate::salvage::{Files, Format, Rebuild};
 
+/// Nothing that was expunged is given up here, whatever the configuration says.
+const KEEP: u16 = u16::MAX;
 /// How long a command waits for the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -41,7 +43,7 @@ pub fn repair(directory: &Path) -> Result<(), Error> {
     }
     let failed = |what: &str, why: io::Error| Error::Io { what: what.to_owned(), why };
     store::verify::forget_derived(&RealVfs::new(directory)).map_err(|e| failed("removing the index", e))?;
-    let (store, _) = storage::open(directory, LOCK_WAIT, Arc::new(|_| {}))?;
+    let (store, _) = storage::open(directory, KEEP, LOCK_WAIT, Arc::new(|_| {}))?;
     let renewed = store.renew_snapshots();
     store.close().map_err(|e| failed("closing the store", io::Error::other(e)))?;
     renewed.map_err(|e| failed("making a snapshot", io::Error::other(e)))
@@ -86,7 +88,7 @@ pub fn salvage(
             (tally, files.finish().map_err(failed)?)
         }
         Into::Store => {
-            let (store, _): (Store, _) = storage::open(to, LOCK_WAIT, Arc::new(|_| {}))?;
+            let (store, _): (Store, _) = storage::open(to, KEEP, LOCK_WAIT, Arc::new(|_| {}))?;
             let mut rebuild = Rebuild::new(store.clone(), to).map_err(failed)?;
             let tally = store::salvage::salvage(disk, progress, &mut rebuild).map_err(failed)?;
             let report = rebuild.finish().map_err(failed)?;

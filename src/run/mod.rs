@@ -16,7 +16,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use care::{Into, is_served, repair, salvage, verify};
-pub use local::in_process;
+pub use local::{Transfer, in_process, transfer};
 pub use server::{Listener, Protocol, Running, Server};
 pub use signals::Hangup;
 

@@ -8,7 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use store::salvage::{Folder, Lost, People, Person, Salvaged, Sink};
-use store::{AccountId, Batch, Commit, CommitError, Committed, Intent, MailboxId, Outcome, Prefix, Store};
+use store::{
+    AccountId, Batch, Commit, CommitError, Committed, Intent, MailboxId, Outcome, Prefix, Quota, Store,
+};
 use wire::flag::FlagNames;
 
 use super::{Files, Format, Report, free_name};
@@ -27,6 +29,8 @@ pub struct Rebuild {
     accounts: BTreeMap<String, (AccountId, BTreeSet<String>)>,
     mailboxes: BTreeMap<(AccountId, String), MailboxId>,
     waiting: VecDeque<Commit>,
+    /// Set at the end: what is there must not be refused.
+    quotas: Vec<(AccountId, Quota)>,
     /// For what belongs to nobody.
     beside: Option<Files>,
 }
@@ -48,6 +52,7 @@ impl Rebuild {
             accounts: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
             waiting: VecDeque::new(),
+            quotas: Vec::new(),
             beside: None,
         })
     }
@@ -59,6 +64,9 @@ impl Rebuild {
     pub fn finish(mut self) -> io::Result<Report> {
         while let Some(commit) = self.waiting.pop_front() {
             commit.wait().map_err(|e| failed(&e))?;
+        }
+        for (account, quota) in std::mem::take(&mut self.quotas) {
+            self.try_to("a quota", Intent::SetQuota { account, quota });
         }
         if let Some(beside) = self.beside {
             beside.finish()?;
@@ -116,6 +124,9 @@ impl Rebuild {
                 &format!("address {address}"),
                 Intent::AddAddress { account, address: address.clone() },
             );
+        }
+        if !person.quota.is_none() {
+            self.quotas.push((account, person.quota));
         }
         let mut names = BTreeSet::new();
         for (path, special_use) in &person.mailboxes {

@@ -8,6 +8,7 @@ mod support;
 
 mod edges;
 mod fetch;
+mod import;
 mod python;
 mod send;
 mod sync;

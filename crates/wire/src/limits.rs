@@ -47,6 +47,33 @@ pub const SASL_RESPONSE: usize = 12_288;
 /// Failed logins on one connection before it is closed.
 pub const LOGIN_FAILURES: u32 = 5;
 
+/// Octets of a line of headers on the way of an import or export: a message's mailboxes, flags and keywords.
+pub const PORT_FRAME: usize = 256 * 1024;
+/// Messages sent in an import or export and not yet acknowledged. Half of it must be more than the receiver gathers
+/// before it answers (three commits and a bundle of answers), or both would wait for each other.
+pub const PORT_WINDOW: usize = 2_048;
+/// Mailboxes that one imported message may be put into: Gmail's labels.
+pub const PORT_COPIES: usize = 100;
+/// Octets of a mbox's From_ line: an address and a date; what is longer is text.
+pub const MBOX_FROM: usize = 1_000;
+/// Wrong Content-Length fields after which a mbox's are not believed any more: each costs a look ahead.
+pub const MBOX_WRONG_LENGTHS: u32 = 16;
+/// Files of an archive, or of a directory that is imported: their names are held in memory.
+pub const ARCHIVE_FILES: usize = 1_000_000;
+/// Octets of a file's name in an archive.
+pub const ARCHIVE_NAME: usize = 4_096;
+/// Octets that all files of an archive may have for one octet of the archive: text packs to a tenth at best, and
+/// deflate cannot do better than 1,032.
+pub const ARCHIVE_RATIO: u64 = 200;
+/// Octets of an archive's small files that are read whole: names of keywords, lists of mailboxes.
+pub const ARCHIVE_SMALL: usize = 4 * 1024 * 1024;
+/// How deep directories are looked into.
+pub const DIRECTORY_DEPTH: usize = 40;
+/// Octets of one line of another IMAP server's answer, literals apart.
+pub const IMAP_ANSWER: usize = 1024 * 1024;
+/// Mailboxes that another IMAP server may list.
+pub const IMAP_MAILBOXES: usize = 10_000;
+
 /// An SMTP client that says nothing. RFC 5321 s.4.5.3.2.7.
 pub const SMTP_IDLE: Duration = Duration::from_secs(5 * 60);
 /// An IMAP client that says nothing. RFC 3501 s.5.4: at least 30 minutes.

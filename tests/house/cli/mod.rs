@@ -4,7 +4,10 @@ mod care;
 mod demo;
 mod index;
 mod people;
+mod port;
+mod quota;
 mod serve;
+mod undelete;
 mod words;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -15,10 +15,16 @@ const LEAVES: &[&[&str]] = &[
     &["account", "add"],
     &["account", "list"],
     &["account", "password"],
+    &["account", "quota"],
     &["account", "remove"],
     &["alias", "add"],
     &["alias", "list"],
     &["alias", "remove"],
+    &["undelete", "list"],
+    &["undelete", "restore"],
+    &["import"],
+    &["import", "imap"],
+    &["export"],
 ];
 
 #[test]

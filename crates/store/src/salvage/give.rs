@@ -70,6 +70,7 @@ fn people(pile: &Pile) -> Names {
             known: account.login.is_some(),
             password: account.password.clone(),
             addresses: account.addresses.iter().cloned().collect(),
+            quota: account.quota,
             subscriptions: account.subscriptions.iter().cloned().collect(),
             mailboxes: names.into_iter().collect(),
         });

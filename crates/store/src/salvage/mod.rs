@@ -23,6 +23,7 @@ use std::sync::{Arc, PoisonError};
 use wire::flag::{Keyword, SpecialUse, SystemFlags};
 
 use crate::id::InternalDate;
+use crate::state::usage::Quota;
 use crate::vfs::{BadSectors, Patient, ReadOnly, Vfs};
 use content::Content;
 
@@ -54,6 +55,8 @@ pub struct Person {
     pub password: Option<String>,
     /// Its addresses.
     pub addresses: Vec<String>,
+    /// How much it may hold.
+    pub quota: Quota,
     /// Names that it subscribed.
     pub subscriptions: Vec<String>,
     /// Its mailboxes.

@@ -15,6 +15,7 @@ use crate::id::{AccountId, Location, MailboxId};
 use crate::record::Record;
 use crate::state::block::Row;
 use crate::state::retained::Retained;
+use crate::state::usage::Quota;
 
 /// An account, as far as anything says it.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,7 @@ pub(crate) struct Account {
     pub(crate) password: Option<String>,
     pub(crate) addresses: BTreeSet<String>,
     pub(crate) subscriptions: BTreeSet<String>,
+    pub(crate) quota: Quota,
     pub(crate) gone: bool,
 }
 
@@ -221,6 +223,7 @@ impl Pile {
                 account.password.get_or_insert(password);
             }
             Record::AccountGone { id } => self.account(id).gone = true,
+            Record::Quota { account, quota } => self.account(account).quota = quota,
             Record::Password { id, password, .. } => self.account(id).password = Some(password),
             Record::Address { account, address } => {
                 self.account(account).addresses.insert(address);

@@ -131,8 +131,8 @@ fn directory(directory: &Directory) -> String {
         let mut mailboxes = account.mailboxes.clone();
         mailboxes.sort_unstable();
         text.push_str(&format!(
-            "{account:?} {} {mailboxes:?} {:?} {:?}",
-            account.password, account.subscriptions, account.by_path
+            "{account:?} {} {:?} {mailboxes:?} {:?} {:?}",
+            account.password, account.quota, account.subscriptions, account.by_path
         ));
         mailboxes.iter().for_each(|id| text.push_str(&format!("{:?}", directory.mailbox(*id))));
     }

@@ -9,6 +9,7 @@ use crate::read::{Message, ReadError};
 use crate::reader::Reader;
 use crate::state::block::Row;
 use crate::state::mailbox::Mailbox;
+use crate::state::usage::Usage;
 
 /// Octets of a subject that are shown.
 const SUBJECT: usize = 200;
@@ -40,6 +41,15 @@ pub(super) fn check(reader: &Reader, out: &mut Verified) {
                 .flat_map(|t| t.rows())
                 .map(|row| (row.content, At::Mailbox(mailbox.id), row.uid.get())),
         );
+    }
+    for account in reader.directory().accounts() {
+        let heads = || account.mailboxes.iter().filter_map(|id| reader.head(*id));
+        let (storage, messages) =
+            (heads().map(|h| h.octets).sum(), heads().map(|h| u64::from(h.exists)).sum());
+        if reader.usage(account.id) != (Usage { storage, messages }) {
+            let what = format!("what {} holds does not add up to its mailboxes", account.login);
+            out.problems.push(Problem::new("log", what, Mend::Restore));
+        }
     }
     let retained: Vec<_> =
         state.dirty.retained.entries.values().filter_map(|change| change.now().cloned()).collect();
