@@ -15,4 +15,5 @@ pub mod password;
 pub mod port;
 pub mod rate;
 pub mod run;
+pub mod salvage;
 pub mod tls;

@@ -87,6 +87,11 @@ impl Admin {
             Request::DeletedList { which } => self.deleted_list(which).await,
             Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),
+            Request::ClockAccept => {
+                let was_frozen = self.store.accept_clock();
+                tracing::warn!(was_frozen, "the clock is taken to be right, as an administrator said");
+                Ok(Answer::ClockAccepted { was_frozen })
+            }
             Request::Import { account, .. } | Request::Export { account } => self.ready(&account),
             Request::Backup(_) => Ok(Answer::Begun),
         }

@@ -125,6 +125,8 @@ pub enum Request {
     },
     /// How the server is.
     Status,
+    /// The clock is right although it jumped.
+    ClockAccept,
     /// Put messages into an account's mailboxes: behind the answer come the frames of `port::frames`.
     Import {
         /// One of its addresses.
@@ -281,6 +283,11 @@ pub enum Answer {
     Restored(Vec<RestoredRow>),
     /// How the server is.
     Status(Box<Status>),
+    /// The clock counts as right.
+    ClockAccepted {
+        /// Whether anything was frozen.
+        was_frozen: bool,
+    },
     /// The transfer may begin.
     Ready {
         /// The account's login name.
@@ -464,6 +471,31 @@ pub struct StoreStatus {
     pub free: Option<u64>,
     /// True while a jump of the clock keeps everything that destroys from happening.
     pub time_frozen: bool,
+    /// For how many seconds more, unless `clock accept` ends it.
+    #[serde(default)]
+    pub frozen_seconds: u64,
+    /// Files that the disk failed to read, write or sync since the store was opened.
+    #[serde(default)]
+    pub disk_errors: Vec<DiskErrorRow>,
+    /// Snapshots that are of no use.
+    #[serde(default)]
+    pub bad_snapshots: Vec<String>,
+    /// Whether somebody should look at it: anything above is wrong. The exit code of `status` says so too.
+    #[serde(default)]
+    pub trouble: bool,
+}
+
+/// A file that the disk failed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskErrorRow {
+    /// The file, in the data directory.
+    pub file: String,
+    /// How often.
+    pub count: u64,
+    /// When it first happened, in UTC.
+    pub since: String,
+    /// What happened last.
+    pub what: String,
 }
 
 /// A snapshot of the store.

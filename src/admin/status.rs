@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Admin, Answer, SnapshotStatus, Status, StoreMode, StoreStatus};
+use super::{Admin, Answer, DiskErrorRow, SnapshotStatus, Status, StoreMode, StoreStatus};
 
 impl Admin {
     /// What listens, who is connected, how the store and the certificate are.
@@ -28,6 +28,7 @@ impl Admin {
 
     fn store_status(&self, directory: &Path) -> StoreStatus {
         let health = self.store.health();
+        let trouble = in_trouble(&health);
         StoreStatus {
             directory: directory.display().to_string(),
             mode: match health.mode {
@@ -59,6 +60,33 @@ impl Admin {
             compaction_problem: health.compaction_failed,
             free: health.free,
             time_frozen: health.time_frozen,
+            frozen_seconds: health.frozen_for.as_secs(),
+            trouble,
+            disk_errors: health.disk_errors.into_iter().map(row).collect(),
+            bad_snapshots: health
+                .bad_snapshots
+                .into_iter()
+                .map(|b| format!("{}: {}", b.file, b.what))
+                .collect(),
         }
+    }
+}
+
+/// Whether somebody should look at it.
+fn in_trouble(health: &store::Health) -> bool {
+    health.mode != store::Mode::Serving
+        || health.condemned.is_some()
+        || health.failed_groups > 0
+        || !health.disk_errors.is_empty()
+        || !health.bad_snapshots.is_empty()
+}
+
+fn row(error: store::DiskError) -> DiskErrorRow {
+    let since = jiff::Timestamp::from_second(error.since.secs);
+    DiskErrorRow {
+        file: error.file,
+        count: error.count,
+        since: since.map_or_else(|_| "unknown".into(), |t| t.to_string()),
+        what: error.what,
     }
 }

@@ -41,6 +41,10 @@ Moving mail:
 To keep it safe:
   backup   Copy everything into a directory while mail goes on, and say whether it is whole
   restore  Bring back what was copied: everything, or some mail of one account
+When something is wrong:
+  verify    Read everything in the data directory and say what is not as it was written
+  salvage   Take what can be read out of a ruined data directory
+  clock     Say that the clock is right although it jumped
 
 About this program:
   version   What is installed
@@ -112,6 +116,15 @@ pub enum Command {
     /// Further addresses that lead to accounts
     #[command(subcommand, after_help = ALIAS_AFTER)]
     Alias(AliasCommand),
+    /// Read everything in the data directory and say what is not as it was written
+    #[command(long_about = VERIFY_LONG, after_help = VERIFY_AFTER)]
+    Verify(VerifyArgs),
+    /// Take what can be read out of a ruined data directory
+    #[command(long_about = SALVAGE_LONG, after_help = SALVAGE_AFTER)]
+    Salvage(SalvageArgs),
+    /// Say that the clock is right although it jumped
+    #[command(subcommand, after_help = CLOCK_AFTER)]
+    Clock(ClockCommand),
     /// Deleted mail: what there still is of it, and bringing it back
     #[command(subcommand, after_help = UNDELETE_AFTER)]
     Undelete(UndeleteCommand),
@@ -201,11 +214,100 @@ Examples:
   penfold demo --dir ./demo-data    (mail stays; new passwords at each start)";
 
 const STATUS_AFTER: &str = "\
-When no server runs, what the data directory holds is shown, and the exit code is 5.
+When no server runs, what the data directory holds is shown, and the exit code is 5. It is 1 when a server runs and \
+something is wrong with its disk or its store.
 
 Examples:
   penfold status
   penfold status --json | jq .server.certificate.expires";
+
+/// Options of `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The data directory, or a copy of one [default: that of the configuration]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Make anew what is made from the log: the index, digests, and a snapshot if one is bad; nothing else
+    #[arg(long)]
+    pub repair: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+const VERIFY_LONG: &str = "\
+Read everything in the data directory: every checksum of the log, every message, the snapshots, and the index against \
+the log. Says what is wrong, which messages it concerns, and what mends it.
+
+Nothing is changed. It can be done while the server runs; then only the index is left out, which a stopped server's \
+`verify` compares too.";
+
+const VERIFY_AFTER: &str = "\
+Exit codes: 0 everything is sound, 1 something is wrong, 5 the directory is out of reach.
+
+Examples:
+  penfold verify
+  penfold verify /mnt/copy-of-data
+  penfold verify --repair              (with the server stopped)
+  penfold verify --json | jq .problems";
+
+/// How what is salvaged is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SalvageFormat {
+    /// Maildir++: a file for each message, octet for octet
+    #[default]
+    Maildir,
+    /// A file for each mailbox
+    Mbox,
+}
+
+/// Options of `salvage`.
+#[derive(Clone, Debug, Args)]
+pub struct SalvageArgs {
+    /// The ruined data directory, or a copy of it
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Where to put it: a directory that is not there yet, or empty; best on another disk
+    #[arg(long, value_name = "OUT")]
+    pub to: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: SalvageFormat,
+    /// Make a new store of it in OUT, with accounts and passwords, instead of files
+    #[arg(long, conflicts_with = "format")]
+    pub rebuild: bool,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+const SALVAGE_LONG: &str = "\
+Take every message that can be read out of a data directory that does not open any more, whatever has happened to it: \
+files missing, snapshots ruined, sectors that the disk does not give. DIR is not changed.
+
+A restored backup is better, if there is one. Messages that were expunged, or of which nobody knows where they were, go \
+to the folder Recovered; those of which some octets are damaged to Damaged. OUT/REPORT.txt says what was lost and why.";
+
+const SALVAGE_AFTER: &str = "\
+Examples:
+  penfold salvage /var/lib/penfold --to /mnt/out
+  penfold salvage /var/lib/penfold --to /mnt/out --format mbox
+  penfold salvage /var/lib/penfold --to /var/lib/penfold.new --rebuild";
+
+/// `penfold clock ...`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ClockCommand {
+    /// The clock is right: go on giving up what is old enough
+    #[command(after_help = "Example:\n  penfold clock accept")]
+    Accept(Output),
+}
+
+const CLOCK_AFTER: &str = "\
+When the clock jumps by more than an hour (by 30 days while the server was stopped), nothing is given up for its age \
+for a day, since it may be wrong. `penfold status` says so.
+
+Example:
+  penfold clock accept";
 
 /// `penfold config ...`
 #[derive(Clone, Copy, Debug, Subcommand)]

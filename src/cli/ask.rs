@@ -54,6 +54,17 @@ impl Asker {
         }
     }
 
+    /// Has a request done by the running server, or not at all.
+    pub(super) fn ask_running(&self, request: &Request) -> Result<Answer, Failure> {
+        self.running(request)?.ok_or_else(|| {
+            Failure::new(
+                Kind::Unreachable,
+                "no server runs, so there is nothing that this could change",
+                "`penfold serve` (or `systemctl start penfold`), then this again",
+            )
+        })
+    }
+
     /// Has a request done by the running server; `None` when none runs.
     fn running(&self, request: &Request) -> Result<Option<Answer>, Failure> {
         self.heard(control::ask(&self.config.control, request))
@@ -151,7 +162,7 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::AccountAdd { address, .. } | Request::AliasAdd { address, .. } => {
             Error::NoSuchDomain { name: address::address(address)?.1 }
         }
-        Request::Status | Request::DomainAdd { .. } | Request::Backup(_) => {
+        Request::Status | Request::ClockAccept | Request::DomainAdd { .. } | Request::Backup(_) => {
             return Err(Failure::new(
                 Kind::Unreachable,
                 format!("no server runs, and there is no data directory {}", asker.config.data_dir.display()),

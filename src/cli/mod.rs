@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod backup;
+mod care;
 mod demo;
 mod owner;
 mod people;
@@ -54,6 +55,9 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
             serve::serve(config, &from)
         }
         Command::Status(output) => status::status(&asker(cli.config.as_deref())?, output.json),
+        Command::Verify(args) => care::verify(&settings(cli.config.as_deref())?.0, &args),
+        Command::Salvage(args) => care::salvage(&args),
+        Command::Clock(command) => care::clock(&asker(cli.config.as_deref())?, command),
         Command::Domain(command) => people::domain(&asker(cli.config.as_deref())?, command),
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
@@ -187,6 +191,9 @@ impl Command {
         let output = match self {
             Command::Serve | Command::Config(ConfigCommand::Example) => return false,
             Command::Demo(args) => args.output,
+            Command::Verify(args) => args.output,
+            Command::Salvage(args) => args.output,
+            Command::Clock(ClockCommand::Accept(output)) => *output,
             Command::Import(ImportArgs { from: Some(ImportFrom::Imap(args)), .. }) => args.into.output,
             Command::Import(args) => args.into.output,
             Command::Export(args) => args.output,

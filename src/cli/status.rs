@@ -18,6 +18,7 @@ pub(super) fn status(ask: &Asker, as_json: bool) -> Result<ExitCode, Failure> {
         print::out(&page(&status));
     }
     Ok(match status.server {
+        Some(_) if status.store.trouble => ExitCode::from(print::exit_code(Kind::Failed)),
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::from(print::exit_code(Kind::Unreachable)),
     })
@@ -110,8 +111,27 @@ fn store_rows(store: &StoreStatus) -> Vec<Vec<String>> {
     if let Some(why) = &store.condemned {
         more(format!("THE INDEX FAILED ({why}): it is rebuilt at the next start"));
     }
+    for error in &store.disk_errors {
+        more(format!(
+            "DISK ERROR: {} ({}, first at {}): {}",
+            error.file,
+            if error.count == 1 { "once".into() } else { format!("{} times", number(error.count)) },
+            error.since,
+            error.what
+        ));
+    }
+    if !store.disk_errors.is_empty() {
+        more("`penfold verify` says which messages it concerns; look at the disk".into());
+    }
+    for bad in &store.bad_snapshots {
+        more(format!("BAD SNAPSHOT: {bad}. Nothing is lost by it; `penfold verify` reads everything"));
+    }
     if store.time_frozen {
-        more("the clock jumped: nothing is destroyed for age until that is settled".into());
+        more(format!(
+            "THE CLOCK JUMPED: expunged mail is kept, and nothing is given up for its age, for {} more",
+            duration(store.frozen_seconds)
+        ));
+        more("`penfold clock accept` ends that, once the clock is right".into());
     }
     rows
 }
@@ -119,7 +139,7 @@ fn store_rows(store: &StoreStatus) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{CertificateStatus, ListenerStatus, SnapshotStatus};
+    use crate::admin::{CertificateStatus, DiskErrorRow, ListenerStatus, SnapshotStatus};
 
     fn example() -> Status {
         Status {
@@ -166,6 +186,10 @@ mod tests {
                 compaction_problem: None,
                 free: Some(9_000_000_000),
                 time_frozen: false,
+                frozen_seconds: 0,
+                disk_errors: Vec::new(),
+                bad_snapshots: Vec::new(),
+                trouble: false,
             },
             domains: 1,
             accounts: 2,
@@ -203,6 +227,15 @@ Store   in order, in /var/lib/penfold
         status.store.mode = StoreMode::ReadOnly;
         status.store.failed_groups = 1;
         status.store.condemned = Some("a panic".into());
+        status.store.disk_errors.push(DiskErrorRow {
+            file: "log/00000007.seg".into(),
+            count: 3,
+            since: "2027-01-15T08:00:00Z".into(),
+            what: "Input/output error (os error 5)".into(),
+        });
+        status.store.bad_snapshots.push("snapshot/x.snap: the sum is another one".into());
+        status.store.time_frozen = true;
+        status.store.frozen_seconds = 7_200;
         status.store.snapshot_problem = Some("it was bad".into());
         status.store.compaction_problem = Some("segment 3 is damaged".into());
         let page = page(&status);
@@ -211,6 +244,10 @@ Store   in order, in /var/lib/penfold
             "READ-ONLY",
             "FAILED WRITES: 1",
             "THE INDEX FAILED (a panic)",
+            "DISK ERROR: log/00000007.seg (3 times, first at 2027-01-15T08:00:00Z): Input/output error",
+            "BAD SNAPSHOT: snapshot/x.snap",
+            "for 2 h 0 min more",
+            "penfold clock accept",
             "SNAPSHOTS: it was bad",
             "SPACE of deleted mail is not given back: segment 3 is damaged",
         ] {

@@ -3,6 +3,7 @@
 //!
 //! It decides nothing about mail and prints nothing; what an operator should read it gives to `cli`, or logs.
 
+mod care;
 pub mod demo;
 mod desks;
 mod limits;
@@ -14,6 +15,7 @@ mod storage;
 use std::io;
 use std::path::PathBuf;
 
+pub use care::{Into, is_served, repair, salvage, verify};
 pub use local::{Transfer, in_process, transfer};
 pub use server::{Listener, Protocol, Running, Server};
 pub use signals::Hangup;
@@ -111,6 +113,9 @@ impl Error {
                     format!("restore {} from a backup; nothing was changed", directory.display())
                 }
                 store::OpenError::NotAStore(_) => "look at `data_dir` in the configuration; nothing was changed".into(),
+                store::OpenError::NoBase(_) | store::OpenError::Unreadable { .. } => {
+                    "`penfold verify` says what is wrong; look at the disk and at the log of the system (`dmesg`)".into()
+                }
                 _ => "look at the disk and at the log of the system (`dmesg`)".into(),
             },
             Error::Control(control::BindError::Taken { .. }) => {

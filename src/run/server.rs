@@ -4,6 +4,7 @@
 //! Ports are bound first, so that one in use is told before a long rebuild; clients that come meanwhile are told to
 //! come again. Nothing is served before everything is there.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -317,9 +318,32 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
 async fn tell_of_health(store: Store) {
     let mut last = Mode::Serving;
     let mut no_snapshot = None;
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    let mut frozen = false;
     let mut no_space = None;
     loop {
         let health = store.health();
+        for error in &health.disk_errors {
+            // One line for each file and look, not one for each sector.
+            let known = told.insert(error.file.clone(), error.count);
+            if known != Some(error.count) {
+                let (file, count, what) = (&error.file, error.count, &error.what);
+                tracing::error!(
+                    file,
+                    count,
+                    what,
+                    "THE DISK FAILED: `penfold status` and `penfold verify` say more"
+                );
+            }
+        }
+        if health.time_frozen != frozen {
+            frozen = health.time_frozen;
+            if frozen {
+                tracing::warn!(
+                    "the clock jumped: nothing is given up for its age for a day, or until `penfold clock accept`"
+                );
+            }
+        }
         if health.snapshot_failed != no_snapshot {
             no_snapshot = health.snapshot_failed;
             if let Some(why) = &no_snapshot {

@@ -63,7 +63,7 @@ pub fn open(
 }
 
 /// Makes the directory, and sees to it that what is written from here on is for this user alone.
-fn private(directory: &Path) -> Result<(), Error> {
+pub(super) fn private(directory: &Path) -> Result<(), Error> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| Error::Store {
         directory: directory.to_owned(),
@@ -121,7 +121,7 @@ fn progress(progress: Progress) {
 }
 
 /// Tells a process that was killed from a power cut: only then the page cache is as it was.
-fn boot_id() -> Option<String> {
+pub(super) fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }

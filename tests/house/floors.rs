@@ -17,6 +17,7 @@ const SERVER: &[(&str, u32, &[&str])] = &[
     ("net", 31, &["tls"]),
     ("login", 40, &[]),
     ("flow", 40, &["login"]),
+    ("salvage", 40, &[]),
     ("port", 40, &[]),
     ("admin", 41, &[]),
     ("desk", 50, &[]),

@@ -13,11 +13,13 @@
 //! the log, so no message can hold octets that pass for a group.
 
 use std::hash::Hasher as _;
+use std::io;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::codec::{Put, Take};
 use crate::id::UnixTime;
+use crate::vfs::{File, read_full};
 
 /// Octets of a group's header.
 pub(crate) const HEADER: usize = 128;
@@ -28,6 +30,8 @@ pub(crate) const BORDER: u64 = 4096;
 /// The format of groups and records.
 pub(crate) const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"PFGROUP1";
+/// So much of a group is read at a time.
+const PIECE: usize = 1 << 20;
 
 /// What a group says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +100,19 @@ impl Header {
         (sound && header.length.is_multiple_of(8) && header.offset.is_multiple_of(BORDER)).then_some(header)
     }
 
+    /// The format of a group of this epoch that a newer version wrote: where magic, format, secret and CRC stand never
+    /// changes. Without the secret a message could pass for one.
+    pub(crate) fn newer(octets: &[u8], secret: &[u8; 16]) -> Option<u32> {
+        let whole = octets.get(..HEADER)?;
+        let mut take = Take::new(whole);
+        let ours = take.slice(8)? == MAGIC;
+        let format = take.u32()?;
+        take.u32()?;
+        let known = take.slice(16)? == secret;
+        let sound = whole[HEADER - 4..] == crc32c::crc32c(&whole[..HEADER - 4]).to_le_bytes();
+        (ours && known && sound && format > FORMAT).then_some(format)
+    }
+
     /// Octets from its beginning to the next group's; `None` if no file could hold it.
     pub(crate) fn total(&self) -> Option<u64> {
         self.length.checked_add((HEADER + CHAIN) as u64)?.checked_next_multiple_of(BORDER)
@@ -113,6 +130,27 @@ pub(crate) fn chain<'a>(
     hasher.write(header);
     records.for_each(|piece| hasher.write(piece));
     hasher.finish128().as_u128()
+}
+
+/// The chain of a group that lies in a file, read a piece at a time; `None` unless all of it is there, unharmed.
+pub(crate) fn check_file(header: &Header, file: &dyn File) -> io::Result<Option<u128>> {
+    let mut hasher = SipHasher24::new_with_key(&header.secret);
+    let end = header.offset.saturating_add(HEADER as u64).saturating_add(header.length);
+    let mut at = header.offset;
+    let mut piece = vec![0; PIECE];
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        let read = read_full(file, &mut piece[..wanted], at)?;
+        if read < wanted {
+            return Ok(None);
+        }
+        hasher.write(&piece[..read]);
+        at += read as u64;
+    }
+    let mut found = [0; CHAIN];
+    let whole = read_full(file, &mut found, at)? == CHAIN;
+    let chain = hasher.finish128().as_u128();
+    Ok((whole && found == chain.to_le_bytes()).then_some(chain))
 }
 
 /// The chain of the group that `octets` begins with and its records; `None` unless all of it is there, unharmed.
@@ -155,6 +193,19 @@ mod tests {
     }
     const KNOWN_CHAIN: &str = "1070a4ac9148ed1a2855d31aac8371a6";
     const KNOWN_CRC: u32 = 458_259_217;
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let secret = header().secret;
+        let mut octets = header().encode();
+        assert_eq!(Header::newer(&octets, &secret), None);
+        octets[8] = 2;
+        assert_eq!(Header::newer(&octets, &secret), None, "its CRC is another's");
+        let crc = crc32c::crc32c(&octets[..HEADER - 4]).to_le_bytes();
+        octets[HEADER - 4..].copy_from_slice(&crc);
+        assert_eq!((Header::newer(&octets, &secret), Header::decode(&octets)), (Some(2), None));
+        assert_eq!(Header::newer(&octets, b"somebody else's."), None);
+    }
 
     #[test]
     fn a_group_is_whole_or_nothing() {

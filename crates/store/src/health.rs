@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::snapshot::{BadSnapshot, Snapshot};
+use crate::trouble::DiskError;
 
 /// What the store can do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +55,12 @@ pub struct Health {
     pub compaction_failed: Option<String>,
     /// Free octets of the file system when last looked at; `None` if it cannot be told.
     pub free: Option<u64>,
+    /// Files that the disk failed to read, write or sync, since the store was opened.
+    pub disk_errors: Vec<DiskError>,
     /// Whether destroying things is frozen because the clock jumped.
     pub time_frozen: bool,
+    /// For how long it stays so, unless [`crate::Store::accept_clock`] ends it.
+    pub frozen_for: Duration,
     /// The newest snapshot.
     pub snapshot: Option<Snapshot>,
     /// Why the last try to make one failed, if it did.

@@ -11,7 +11,8 @@
 mod retained;
 
 pub(crate) use retained::{
-    any_retained_before, oldest_retained, put_recent, put_retained, retained, retained_block, retained_heads,
+    any_retained_before, oldest_retained, put_recent, put_retained, retained, retained_block, retained_from,
+    retained_heads,
 };
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,7 +4,8 @@
 //! and are made again. This crate knows mailboxes, messages, accounts and addresses; it knows no protocol, no runtime,
 //! no clock. Its rooms: `vfs` (the disk), `index` (what is derived, by key), `state` (what is true now), `commit` (how
 //! it changes), `snapshot` (all of it at one moment), `open` (how it is found again), `read` (how octets come back),
-//! `reader` (a directory that nobody serves), `backup` (copies of it elsewhere, and back).
+//! `reader` (a directory that nobody serves), `verify` (whether all of it is as it was written), `salvage` (what is left of
+//! it), `backup` (copies of it elsewhere, and back).
 //!
 //! Invariants: a group is written only after the fdatasync of the one before; a commit is published only after its
 //! group's fdatasync and acknowledged only after it is published; nothing that is not torn is ever cut; a replay
@@ -30,6 +31,7 @@ mod reader;
 mod record;
 mod retained;
 mod retention;
+pub mod salvage;
 mod segment;
 mod shared;
 mod side;
@@ -37,6 +39,8 @@ mod snapshot;
 mod spool;
 mod state;
 mod store;
+mod trouble;
+pub mod verify;
 pub mod vfs;
 mod watch;
 
@@ -64,5 +68,6 @@ pub use state::retained::{Retained, RetainedId};
 pub use state::usage::{Quota, Usage};
 pub use state::view::{Changes, View};
 pub use store::Store;
+pub use trouble::DiskError;
 pub use vfs::RealVfs;
 pub use watch::{Changed, Watch};

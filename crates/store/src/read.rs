@@ -12,6 +12,7 @@ use crate::record::{self, HEADER, Header, PIECE, kind};
 use crate::segment::{Files, Opened};
 use crate::side;
 use crate::state::block::Row;
+use crate::trouble::Troubles;
 use crate::vfs::{File, read_full};
 
 /// Why something could not be read.
@@ -95,7 +96,21 @@ enum Body {
         crcs: Vec<u32>,
         last: Mutex<Option<(u64, Vec<u8>)>>,
         sabotage: Sabotage,
+        blame: Blame,
     },
+}
+
+/// Whom to tell when a body's file cannot be read later.
+#[derive(Debug)]
+struct Blame {
+    troubles: Arc<Troubles>,
+    path: String,
+}
+
+impl Blame {
+    fn of(files: &Files, segment: u32) -> Blame {
+        Blame { troubles: files.troubles.clone(), path: files.path(segment) }
+    }
 }
 
 /// A message's octets as served. It stays readable when the message is expunged.
@@ -155,7 +170,7 @@ impl Message {
         };
         match &self.body {
             Body::Whole(part) => Ok(copy(part.get(), usize::try_from(at).unwrap_or(usize::MAX), buf)),
-            Body::File { file, at: location, data, octets, crcs, last, sabotage } => {
+            Body::File { file, at: location, data, octets, crcs, last, sabotage, blame } => {
                 let number = at / PIECE as u64;
                 let within = (at % PIECE as u64) as usize;
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,9 +183,11 @@ impl Message {
                 let length = (octets - start).min(PIECE as u64) as usize;
                 let (_, mut piece) = last.take().unwrap_or_default();
                 piece.resize(length, 0);
-                let read = read_full(&**file, &mut piece, data + start)?;
+                let read = read_full(&**file, &mut piece, data + start)
+                    .inspect_err(|error| blame.troubles.note(blame.path.clone(), error))?;
                 let crc = crcs.get(usize::try_from(number).unwrap_or(usize::MAX)).copied();
                 if read < length || !sound(*sabotage, &piece, crc) {
+                    blame.troubles.note(blame.path.clone(), "its octets are not what was written");
                     return Err(ReadError::Damaged(*location));
                 }
                 let n = copy(&piece, within, buf);
@@ -305,8 +322,19 @@ fn stretch(from: &Opened, row: &Row) -> Option<(u64, u64)> {
 
 /// A message's octets, as far as they are not in `window` read now.
 fn message(files: &Files, row: &Row, window: &Window) -> Result<Message, ReadError> {
+    let blame = |segment: u32| move |error: &ReadError| files.blame(segment, error);
+    let (prefix, replaces, body) = delivery(row, window).inspect_err(blame(row.content.segment))?;
+    let body = body_of(files, body, window).inspect_err(blame(body.segment))?;
+    let message = Message { prefix, replaces: u64::from(replaces), body };
+    if message.len() != u64::from(row.size) {
+        return Err(ReadError::Damaged(row.content)).inspect_err(blame(row.content.segment));
+    }
+    Ok(message)
+}
+
+/// What a delivery says: the prefix, what it stands for, and where the body is.
+fn delivery(row: &Row, window: &Window) -> Result<(Part, u32, Location), ReadError> {
     let damaged = || ReadError::Damaged(row.content);
-    let sabotage = files.sabotage;
     let at = window.from.place(row.content.ordinal).ok_or_else(damaged)?;
     // The delivery, from the window if it is whole there.
     let header = window.at(at).and_then(Header::read).ok_or_else(damaged)?;
@@ -326,27 +354,36 @@ fn message(files: &Files, row: &Row, window: &Window) -> Result<Message, ReadErr
     // The prefix is the last field.
     let prefix_at = at + (HEADER + meta.len() - prefix.len()) as u64;
     let prefix = around.part(prefix_at, prefix.len() as u64).ok_or_else(damaged)?;
-    let body = if body.segment == window.segment {
-        body_in_main(window, body, sabotage)?
+    Ok((prefix, replaces, body))
+}
+
+fn body_of(files: &Files, body: Location, window: &Window) -> Result<Body, ReadError> {
+    if body.segment == window.segment {
+        body_in_main(files, window, body)
     } else if files.is_main(body.segment) {
         let from = files.file(body.segment)?;
         let start = from.place(body.ordinal).ok_or(ReadError::Damaged(body))?;
         let around = Window::read(from, body.segment, start, start + AROUND)?;
-        body_in_main(&around, body, sabotage)?
+        body_in_main(files, &around, body)
     } else {
         let file = files.file(body.segment)?.file;
         let opened = side::open(&*file, body.segment)?.ok_or(ReadError::Damaged(body))?;
         let (octets, crcs) = opened;
-        Body::File { file, at: body, data: side::DATA_AT, octets, crcs, last: Mutex::default(), sabotage }
-    };
-    let message = Message { prefix, replaces: u64::from(replaces), body };
-    if message.len() != u64::from(row.size) {
-        return Err(damaged());
+        Ok(Body::File {
+            file,
+            at: body,
+            data: side::DATA_AT,
+            octets,
+            crcs,
+            last: Mutex::default(),
+            sabotage: files.sabotage,
+            blame: Blame::of(files, body.segment),
+        })
     }
-    Ok(message)
 }
 
-fn body_in_main(window: &Window, body: Location, sabotage: Sabotage) -> Result<Body, ReadError> {
+fn body_in_main(files: &Files, window: &Window, body: Location) -> Result<Body, ReadError> {
+    let sabotage = files.sabotage;
     let damaged = || ReadError::Damaged(body);
     let at = window.from.place(body.ordinal).ok_or_else(damaged)?;
     let own;
@@ -390,6 +427,7 @@ fn body_in_main(window: &Window, body: Location, sabotage: Sabotage) -> Result<B
             crcs,
             last: Mutex::default(),
             sabotage,
+            blame: Blame::of(files, body.segment),
         }),
     }
 }
@@ -399,11 +437,21 @@ fn sound(sabotage: Sabotage, octets: &[u8], crc: Option<u32>) -> bool {
     crc == Some(crc32c::crc32c(octets)) || sabotage.no_crc()
 }
 
+/// Where a row's body is, as its delivery says.
+pub(crate) fn body_location(files: &Files, row: &Row) -> Option<Location> {
+    let from = files.file(row.content.segment).ok()?;
+    let (start, end) = stretch(&from, row)?;
+    let window = Window::read(from, row.content.segment, start, end).ok()?;
+    delivery(row, &window).ok().map(|(_, _, body)| body)
+}
+
 /// One message.
 pub(crate) fn read(files: &Files, row: &Row) -> Result<Message, ReadError> {
     let from = files.file(row.content.segment)?;
     let (start, end) = stretch(&from, row).ok_or(ReadError::Damaged(row.content))?;
-    let window = Window::read(from, row.content.segment, start, end)?;
+    let window = Window::read(from, row.content.segment, start, end)
+        .map_err(ReadError::Io)
+        .inspect_err(|error| files.blame(row.content.segment, error))?;
     message(files, row, &window)
 }
 
@@ -444,7 +492,9 @@ impl<'a> Messages<'a> {
             }
             until = until.max(to);
         }
-        let window = Window::read(from, segment, start, until)?;
+        let window = Window::read(from, segment, start, until)
+            .map_err(ReadError::Io)
+            .inspect_err(|error| self.files.blame(segment, error))?;
         let message = message(self.files, row, &window);
         self.window = Some(window);
         message

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use wire::ids::ModSeq;
 
-use crate::id::{AccountId, MailboxId, UnixTime};
+use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::open::base::{self, beginning};
 use crate::open::found::{Found, look};
 use crate::open::replay::{How, Replay, Tail};
@@ -127,7 +127,7 @@ impl Reader {
             missing_bodies: missing(&found, &state),
             orphans,
         };
-        let files = Files::new(vfs, Sabotage::None);
+        let files = Files::new(vfs, Sabotage::None, Arc::default());
         for main in &found.mains {
             files.add_main(main.header.number, main.known(), None);
         }
@@ -214,6 +214,21 @@ impl Reader {
     #[must_use]
     pub fn damage(&self) -> &Damage {
         &self.damage
+    }
+
+    /// Everything, for those who hold it against something else.
+    pub(crate) fn state(&self) -> &Published {
+        &self.state
+    }
+
+    /// Where a message's body is.
+    pub(crate) fn body_location(&self, row: &Row) -> Option<Location> {
+        read::body_location(&self.files, row)
+    }
+
+    /// A segment's path.
+    pub(crate) fn path(&self, number: u32) -> String {
+        self.files.path(number)
     }
 
     /// Adopted side segments: the files of large bodies, with the octets of each body.

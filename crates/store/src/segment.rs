@@ -14,7 +14,9 @@ use crate::compact::format::Places;
 use crate::group::BORDER;
 use crate::id::{MailboxId, UnixTime};
 use crate::options::Sabotage;
+use crate::read::ReadError;
 use crate::state::block::Row;
+use crate::trouble::Troubles;
 use crate::vfs::{File, Open, Vfs};
 
 /// The log's directory.
@@ -206,6 +208,8 @@ pub(crate) struct Known {
 pub(crate) struct Files {
     vfs: Arc<dyn Vfs>,
     pub(crate) sabotage: Sabotage,
+    /// Told when something cannot be read.
+    pub(crate) troubles: Arc<Troubles>,
     inner: Mutex<Inner>,
 }
 
@@ -218,8 +222,26 @@ struct Inner {
 }
 
 impl Files {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, sabotage: Sabotage) -> Files {
-        Files { vfs, sabotage, inner: Mutex::new(Inner { next: 1, ..Inner::default() }) }
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, sabotage: Sabotage, troubles: Arc<Troubles>) -> Files {
+        Files { vfs, sabotage, troubles, inner: Mutex::new(Inner { next: 1, ..Inner::default() }) }
+    }
+
+    /// A segment's file could not be read, or holds something else than what was written.
+    pub(crate) fn blame(&self, number: u32, error: &ReadError) {
+        let path = self.path(number);
+        match error {
+            ReadError::Io(error) => self.troubles.note(path, error),
+            ReadError::Damaged(_) => self.troubles.note(path, "its octets are not what was written"),
+            ReadError::NoSuchMailbox | ReadError::Index(_) => {}
+        }
+    }
+
+    /// A segment's path, of whatever kind and generation it is.
+    pub(crate) fn path(&self, number: u32) -> String {
+        match self.lock().mains.get(&number) {
+            Some(known) => generation_path(number, known.generation),
+            None => side_path(number),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -226,7 +226,20 @@ impl Shared {
     }
 
     pub(crate) fn frozen(&self) -> bool {
-        lock(&self.time).frozen_until.is_some_and(|until| self.clock.monotonic() < until)
+        self.frozen_for() > Duration::ZERO
+    }
+
+    /// How long it stays so.
+    pub(crate) fn frozen_for(&self) -> Duration {
+        let until = lock(&self.time).frozen_until;
+        until.map_or(Duration::ZERO, |until| until.saturating_sub(self.clock.monotonic()))
+    }
+
+    /// The clock is right, whatever it did. Says whether anything was frozen.
+    pub(crate) fn thaw(&self) -> bool {
+        let was = self.frozen();
+        lock(&self.time).frozen_until = None;
+        was
     }
 
     /// A side segment for a new body.

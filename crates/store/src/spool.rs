@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wire::limits;
 
+use crate::commit::writer::out_of_space;
 use crate::record::piece_crcs;
 use crate::shared::Shared;
 use crate::side::{Side, Writer};
@@ -86,8 +87,18 @@ impl Spool {
             return Err(SpoolError::Io(io::Error::other("the spool has failed before")));
         }
         let result = self.take(octets);
+        self.blame(result.as_ref().err());
         self.broken = result.is_err();
         result
+    }
+
+    /// The disk failed under a body's own segment.
+    fn blame(&self, error: Option<&SpoolError>) {
+        if let Some(SpoolError::Io(error)) = error
+            && !out_of_space(error)
+        {
+            self.shared.files.troubles.note("tmp", format!("a large message could not be written: {error}"));
+        }
     }
 
     fn take(&mut self, octets: &[u8]) -> Result<(), SpoolError> {
@@ -139,7 +150,14 @@ impl Spool {
             body: match self.kept {
                 Kept::Memory(memory, counted) => Body::memory(memory, counted),
                 Kept::Side(writer) => {
-                    let side = writer.finish()?;
+                    let side = writer.finish().map_err(SpoolError::from);
+                    if let Err(SpoolError::Io(error)) = &side
+                        && !out_of_space(error)
+                    {
+                        let what = format!("a large message could not be synced: {error}");
+                        self.shared.files.troubles.note("log", what);
+                    }
+                    let side = side?;
                     self.shared.stats.side_octets.fetch_add(side.octets, Ordering::Relaxed);
                     Body::Side(side)
                 }

@@ -24,7 +24,7 @@ use crate::read::{self, Message, Messages, ReadError};
 use crate::retained::{RetainedFilter, RetainedMessages};
 use crate::retention;
 use crate::shared::{INDEX, Shared};
-use crate::snapshot::{Snapshot, SnapshotError};
+use crate::snapshot::{self, Snapshot, SnapshotError, load, path_of};
 use crate::spool::{Body, Spool, SpoolError, Spooled};
 use crate::state::block::Row;
 use crate::state::directory::Directory;
@@ -40,6 +40,9 @@ use crate::watch::{Place, Watch};
 pub struct Store {
     inner: Arc<Inner>,
 }
+
+/// After so many new ones, no older snapshot is kept.
+const SNAPSHOTS: usize = 3;
 
 /// Committer, applier and compactor, in this order.
 const THREADS: usize = 3;
@@ -290,6 +293,31 @@ impl Store {
         backup::copy(shared, to, &mut || Ok(self.snapshot().map(drop)?))
     }
 
+    /// Makes snapshots until every one that is kept is good. For a store that nobody uses otherwise.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn renew_snapshots(&self) -> Result<(), SnapshotError> {
+        let vfs = &*self.shared().vfs;
+        for _ in 0..SNAPSHOTS {
+            let is_bad = |&seq: &u64| load::verify(vfs, &path_of(seq)).is_err();
+            if !snapshot::list(vfs)?.iter().any(is_bad) {
+                break;
+            }
+            // Two snapshots of one group are one: something that changes nothing comes between them.
+            let nothing = self.commit(Batch { forget: Some(0), ..Batch::default() });
+            while nothing.ready().is_none() && self.step_commit() {}
+            let _ = nothing.wait();
+            self.snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// The clock is right although it jumped: what was expunged long ago is given up again. Says whether it was frozen.
+    pub fn accept_clock(&self) -> bool {
+        self.shared().thaw()
+    }
+
     /// How the store is doing.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -325,7 +353,9 @@ impl Store {
             compacted_octets: compaction.octets,
             compaction_failed: compaction.failed,
             free: Some(stats.free.load(Ordering::Relaxed)).filter(|&free| free != u64::MAX),
+            disk_errors: shared.files.troubles.list(),
             time_frozen: shared.frozen(),
+            frozen_for: shared.frozen_for(),
             snapshot: snapshots.last,
             snapshot_failed: snapshots.failed,
             bad_snapshots: snapshots.bad,

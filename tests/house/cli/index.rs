@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Host, Serving};
 
 /// What the server of these tests is started with.
-struct Broken {
+pub(super) struct Broken {
     library: PathBuf,
     when: PathBuf,
     what: &'static str,
@@ -18,7 +18,7 @@ struct Broken {
 impl Broken {
     /// A library that breaks writes to files with `what` in their path. Builds with the C compiler that the server
     /// itself needed.
-    fn build(host: &Host, what: &'static str) -> Broken {
+    pub(super) fn build(host: &Host, what: &'static str) -> Broken {
         let library = host.directory.path().join("broken_disk.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/house/cli/broken_disk.c");
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
@@ -28,7 +28,7 @@ impl Broken {
         Broken { library, when: host.directory.path().join("broken"), what }
     }
 
-    fn serve(&self, host: &Host, supervised: bool) -> Serving {
+    pub(super) fn serve(&self, host: &Host, supervised: bool) -> Serving {
         let mut command = host.command(&["serve"]);
         command.env("LD_PRELOAD", &self.library).env("BROKEN", self.what).env("BROKEN_WHEN", &self.when);
         if supervised {
@@ -37,12 +37,12 @@ impl Broken {
         Serving::start(command)
     }
 
-    fn now(&self) {
+    pub(super) fn now(&self) {
         std::fs::write(&self.when, "").unwrap();
     }
 }
 
-fn connect(server: &Serving, service: &str) -> BufReader<TcpStream> {
+pub(super) fn connect(server: &Serving, service: &str) -> BufReader<TcpStream> {
     let mut words = server.page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let at = words.find(|w| w.first() == Some(&service)).unwrap();
     let stream = TcpStream::connect(at.last().unwrap()).unwrap();
@@ -51,7 +51,7 @@ fn connect(server: &Serving, service: &str) -> BufReader<TcpStream> {
 }
 
 /// Delivers messages one by one until `enough` says so or the connection breaks; how many were acknowledged.
-fn deliver(server: &Serving, from: usize, mut enough: impl FnMut(usize) -> bool) -> usize {
+pub(super) fn deliver(server: &Serving, from: usize, mut enough: impl FnMut(usize) -> bool) -> usize {
     let mut s = connect(server, "smtp");
     let mut acknowledged = 0;
     let mut say = |text: &str, code: &str| -> Option<()> {
@@ -87,7 +87,7 @@ fn deliver(server: &Serving, from: usize, mut enough: impl FnMut(usize) -> bool)
 }
 
 /// All that IMAP tells of INBOX.
-fn inbox(server: &Serving) -> Vec<String> {
+pub(super) fn inbox(server: &Serving) -> Vec<String> {
     let mut s = connect(server, "imap");
     s.get_mut()
         .write_all(
@@ -109,7 +109,7 @@ fn inbox(server: &Serving) -> Vec<String> {
     all.split_off(from + 1).into_iter().filter(|line| !line.contains("RECENT")).collect()
 }
 
-fn set_up() -> Host {
+pub(super) fn set_up() -> Host {
     let host = Host::new();
     let text = std::fs::read_to_string(host.config()).unwrap();
     host.configure(&format!("{text}[tls]\noptional_on_loopback = true\n"));
@@ -120,7 +120,7 @@ fn set_up() -> Host {
 }
 
 /// Sets flags, so that there is more than messages to keep.
-fn flag(server: &Serving) {
+pub(super) fn flag(server: &Serving) {
     let mut s = connect(server, "imap");
     s.get_mut()
         .write_all(

@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the built binary, its words, its exit codes, its files.
 
 mod backup;
+mod care;
 mod demo;
 mod index;
 mod people;

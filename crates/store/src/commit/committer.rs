@@ -15,6 +15,7 @@ use super::writer::{RollError, Writer, out_of_space};
 use crate::digest::Job;
 use crate::id::{Location, UnixTime};
 use crate::intent::{BodyRef, CommitError, Committed, Outcome, Prefix, Refused};
+use crate::segment::main_path;
 use crate::spool::Body;
 use crate::state::draft::Draft;
 use crate::state::world::Changed;
@@ -192,8 +193,12 @@ impl Committer {
                 shared.low_space.store(true, Ordering::Relaxed);
                 CommitError::Full
             }
-            Err(RollError::Before(_)) => CommitError::Broken,
-            Err(RollError::InDoubt(_)) => {
+            Err(RollError::Before(error)) => {
+                self.blame(&error);
+                CommitError::Broken
+            }
+            Err(RollError::InDoubt(error)) => {
+                self.blame(&error);
                 self.give_up();
                 CommitError::Broken
             }
@@ -225,7 +230,18 @@ impl Committer {
                 stats.log_octets.fetch_add(octets, Ordering::Relaxed);
                 true
             }
-            Err(_) => false,
+            Err(error) => {
+                self.blame(&error);
+                false
+            }
+        }
+    }
+
+    /// A write or sync of the log failed.
+    fn blame(&self, error: &std::io::Error) {
+        if !out_of_space(error) {
+            let what = format!("a write or fdatasync failed: {error}");
+            self.writer.shared.files.troubles.note(main_path(self.writer.segment), what);
         }
     }
 
@@ -233,7 +249,8 @@ impl Committer {
     fn fail(&mut self, done: &[Done], now: UnixTime) {
         let shared = self.writer.shared.clone();
         shared.stats.failed_groups.fetch_add(1, Ordering::Relaxed);
-        if self.writer.roll(0, now).is_err() {
+        if let Err(error) = self.writer.roll(0, now) {
+            self.blame(&error.into_inner());
             self.give_up();
         }
         for one in done {

@@ -119,6 +119,11 @@ impl Places {
         self.list.len()
     }
 
+    /// Each survivor's ordinal and offset in the file.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.list.iter().map(|&(ordinal, place)| (ordinal, u64::from(place) * 8))
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut to = Vec::with_capacity(self.list.len() * ENTRY);
         for &(ordinal, place) in &self.list {

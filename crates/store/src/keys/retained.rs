@@ -126,6 +126,11 @@ pub(crate) fn retained_block(key: &[u8], value: &[u8]) -> Option<Block> {
     (first == block.uid_at(0).to_be_bytes()).then_some(block)
 }
 
+/// The mailbox that a block's rows were in.
+pub(crate) fn retained_from(key: &[u8]) -> Option<MailboxId> {
+    split(key).map(|(id, _)| id.mailbox)
+}
+
 /// Heads and rows as they lie here, put together.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {

@@ -63,6 +63,7 @@ pub(crate) fn look(vfs: &dyn Vfs, found: &Found) -> Result<Snapshots, OpenError>
                 }
                 there.candidates.push(Candidate { seq, first, octets, place, outlived });
             }
+            Err(Flaw::Newer(what)) => return Err(OpenError::Newer(format!("{path}: {what}"))),
             Err(flaw) => there.flawed(path, flaw),
         }
     }

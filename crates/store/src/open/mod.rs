@@ -8,6 +8,7 @@ pub(crate) mod replay;
 mod start;
 mod tail;
 
+pub(crate) use epoch::RESTORED;
 pub(crate) use index::witness;
 pub(crate) use start::open;
 pub(crate) use tail::sync_tree;
@@ -49,6 +50,18 @@ pub enum OpenError {
     /// The index cannot be made.
     #[error(transparent)]
     Index(#[from] crate::index::IndexError),
+    /// The disk does not give a part of the log. What it holds is not known, so it is neither passed over nor cut off.
+    #[error(
+        "the disk cannot read {file} at octet {offset}: {error}; nothing was changed. Copy the data directory to a good disk, restore a backup, or take what can be read with `penfold salvage`"
+    )]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The disk failed.
     #[error("{what}: {error}")]
     Io {

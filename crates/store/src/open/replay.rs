@@ -2,6 +2,14 @@
 //!
 //! Nothing on disk is changed here. A group that is not whole and has something good behind it is rot: reported, and
 //! its intact records used. One with nothing behind it is the torn end.
+//!
+//! Where the disk fails to read, what is there may be read another day: what a replay makes of the log must not depend on
+//! it. So an unreadable stretch is passed over only if it holds nothing but octets of bodies, with something good behind
+//! it; any other ends the replay.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
 
 use wire::ids::ModSeq;
 
@@ -15,7 +23,7 @@ use crate::segment::{generation_path, main_path};
 use crate::shared::at;
 use crate::state::draft::Draft;
 use crate::state::world::{Position, World};
-use crate::vfs::read_full;
+use crate::vfs::{read_full, read_patiently};
 
 /// The end of the log, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +60,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) rot: Vec<Rot>,
     pub(crate) orphans: u64,
     told: u64,
+    /// Where the disk failed to read the segment at hand.
+    unreadable: RefCell<BTreeMap<u64, io::Error>>,
 }
 
 /// Octets between two tellings of progress.
@@ -78,6 +88,7 @@ impl<'a> Replay<'a> {
             rot: Vec::new(),
             orphans: 0,
             told: 0,
+            unreadable: RefCell::default(),
         }
     }
 
@@ -141,6 +152,22 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// Reads; where the disk fails there are zeros, which no checksum takes for what was written.
+    fn read(&self, main: &Main, buf: &mut [u8], offset: u64) -> Result<usize, OpenError> {
+        let mut failed = |at: u64, error: io::Error| {
+            self.unreadable.borrow_mut().insert(at, error);
+        };
+        read_patiently(&*main.file, buf, offset, &mut failed).map_err(at(main_path(main.header.number)))
+    }
+
+    /// An error if the disk failed to read something of a stretch.
+    fn is_readable(&self, main: &Main, from: u64, to: u64) -> Result<(), OpenError> {
+        let mut unreadable = self.unreadable.borrow_mut();
+        let Some(offset) = unreadable.range(from..to).map(|(&at, _)| at).next() else { return Ok(()) };
+        let Some(error) = unreadable.remove(&offset) else { return Ok(()) };
+        Err(OpenError::Unreadable { file: main_path(main.header.number), offset, error })
+    }
+
     fn segment(
         &mut self,
         main: &Main,
@@ -150,6 +177,7 @@ impl<'a> Replay<'a> {
         total: u64,
     ) -> Result<Tail, OpenError> {
         let end = limit.unwrap_or(main.len).min(main.len);
+        self.unreadable.take();
         let mut offset = start;
         while offset < end {
             if let Some((header, octets)) = self.group_at(main, offset, end, false)? {
@@ -197,10 +225,13 @@ impl<'a> Replay<'a> {
         end: u64,
         any: bool,
     ) -> Result<Option<(group::Header, Vec<u8>)>, OpenError> {
-        let path = || main_path(main.header.number);
         let mut front = [0; HEADER];
-        if read_full(&*main.file, &mut front, offset).map_err(at(path()))? < HEADER {
+        if self.read(main, &mut front, offset)? < HEADER {
             return Ok(None);
+        }
+        if let Some(format) = group::Header::newer(&front, &main.header.epoch.secret) {
+            let path = main_path(main.header.number);
+            return Err(OpenError::Newer(format!("{path} has groups of format {format}")));
         }
         let Some(header) = group::Header::decode(&front) else { return Ok(None) };
         let ours = header.secret == main.header.epoch.secret
@@ -216,7 +247,7 @@ impl<'a> Replay<'a> {
         };
         let length = usize::try_from(total).map_err(|_| OpenError::Missing("a group is too large".into()))?;
         let mut octets = vec![0; length];
-        let read = read_full(&*main.file, &mut octets, offset).map_err(at(path()))?;
+        let read = self.read(main, &mut octets, offset)?;
         octets.truncate(read);
         let whole = group::check(&header, &octets).is_some() || self.how.sabotage.no_crc();
         Ok(whole.then_some((header, octets)))
@@ -231,14 +262,14 @@ impl<'a> Replay<'a> {
                 break;
             };
             start = data / BORDER * BORDER;
-            let read =
-                read_full(&*main.file, &mut window, start).map_err(at(main_path(main.header.number)))?;
+            let read = self.read(main, &mut window, start)?;
             for (n, page) in window[..read].chunks(BORDER as usize).enumerate() {
                 let offset = start + n as u64 * BORDER;
                 if offset >= end {
                     break;
                 }
-                let may_be = group::Header::decode(page).is_some();
+                let may_be = group::Header::decode(page).is_some()
+                    || group::Header::newer(page, &main.header.epoch.secret).is_some();
                 if may_be && self.group_at(main, offset, end, true)?.is_some() {
                     return Ok(Some(offset));
                 }
@@ -334,7 +365,7 @@ impl<'a> Replay<'a> {
         let path = main_path(main.header.number);
         let length = usize::try_from(to - from).unwrap_or(usize::MAX).min(256 << 20);
         let mut octets = vec![0; length];
-        let read = read_full(&*main.file, &mut octets, from).map_err(at(&path))?;
+        let read = self.read(main, &mut octets, from)?;
         octets.truncate(read);
         let ours = |h: &group::Header| {
             h.secret == main.header.epoch.secret && (h.segment, h.offset) == (main.header.number, from)
@@ -353,6 +384,7 @@ impl<'a> Replay<'a> {
                 "a group is damaged"
             }
             _ => {
+                self.is_readable(main, from, to)?;
                 self.loss.get_or_insert_with(|| format!("a group of {path} at {from} is not whole"));
                 if header.is_some() {
                     "records of a group are damaged"
@@ -368,6 +400,7 @@ impl<'a> Replay<'a> {
 
     /// The log's end, with nothing whole behind it.
     fn tail(&mut self, main: &Main, offset: u64) -> Result<Tail, OpenError> {
+        self.is_readable(main, offset, u64::MAX)?;
         self.position.end = offset;
         let end = last_octet(main, offset)?.map(|end| end.next_multiple_of(BORDER));
         if self.position.seq < self.named {

@@ -18,6 +18,7 @@ use crate::segment::{self, DIR, Files, Header, Opened, TMP, main_path};
 use crate::shared::{INDEX, Shared, at};
 use crate::snapshot;
 use crate::state::world::{Position, World};
+use crate::trouble::Troubles;
 use crate::vfs::{Lock, Open, Vfs, sync_name_of_root, write_full};
 
 const LOCK: &str = "lock";
@@ -53,7 +54,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     let Known { world, index, came, end, position, groups, rot, orphans, loss, witness, snapshots, .. } =
         known;
 
-    let files = Files::new(options.vfs.clone(), options.tuning.sabotage);
+    let troubles = Arc::new(Troubles::new(options.clock.clone()));
+    let files = Files::new(options.vfs.clone(), options.tuning.sabotage, troubles);
     found.sides.iter().for_each(|&n| files.taken(n));
     for main in &found.mains {
         files.add_main(main.header.number, main.known(), None);

@@ -107,7 +107,7 @@ pub(crate) fn path_of(seq: u64) -> String {
     format!("{DIR}/{seq:016x}.snap")
 }
 
-fn parse_name(name: &str) -> Option<u64> {
+pub(crate) fn parse_name(name: &str) -> Option<u64> {
     let seq = name.strip_suffix(".snap").filter(|seq| seq.len() == 16)?;
     let seq = u64::from_str_radix(seq, 16).ok()?;
     (path_of(seq).strip_prefix(DIR)?.strip_prefix('/')? == name).then_some(seq)

@@ -7,11 +7,13 @@
 //! Paths are relative to the data directory, separated by `/`; the empty path is the data directory itself. Nothing
 //! here retries a failed sync or hides one: after it the caller does not know what is on disk, and must act on that.
 
+mod patient;
 mod read_only;
 mod real;
 #[cfg(feature = "faults")]
 pub mod sim;
 
+pub use patient::{BadSectors, Patient, read_patiently};
 pub use read_only::{ReadOnly, Source, Tree};
 pub use real::{RealVfs, sync_name_of_root};
 

@@ -191,5 +191,5 @@ fn what_a_newer_version_wrote_is_left_to_it() {
     let crc = crc32c::crc32c(&page[..4092]).to_le_bytes();
     page[4092..].copy_from_slice(&crc);
     write_full(&*file, &page, 0).unwrap();
-    assert!(matches!(chosen(&*vfs, &found).0, Err(OpenError::Newer(_))));
+    assert!(matches!(look(&*vfs, &found), Err(OpenError::Newer(_))));
 }
