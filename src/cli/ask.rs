@@ -93,7 +93,13 @@ impl Asker {
             owner::become_owner(&directory, &found)
         };
         match run::transfer(&self.config, request.clone(), first) {
-            Ok(begun) => begun.map(|t| Transfer { stream: t.stream, thread: Some(t.thread) }),
+            Ok(Ok(t)) => Ok(Transfer { stream: t.stream, thread: Some(t.thread) }),
+            // A server may have come up just now, and hold the lock.
+            Ok(Err(failure)) if failure.kind == Kind::Unreachable => match self.running_transfer(request) {
+                Ok(Some(stream)) => Ok(Transfer { stream, thread: None }),
+                _ => Err(failure),
+            },
+            Ok(Err(failure)) => Err(failure),
             Err(error) => Err(error.into()),
         }
     }

@@ -55,6 +55,9 @@ enum Kind {
     TarGz,
 }
 
+/// What is shown each file: its octets, or why they cannot be had.
+pub(super) type See<'s> = &'s mut dyn FnMut(&Held, io::Result<&mut dyn Read>) -> Result<(), Error>;
+
 /// What holds files.
 #[derive(Debug)]
 pub(super) struct Holder {
@@ -248,11 +251,7 @@ impl Holder {
 
     /// Shows each of the files wanted, in this order or, of a tar archive, in that of the archive. What `see` returns as
     /// an error ends it; a file that cannot be opened is told of.
-    pub(super) fn each(
-        &self,
-        wanted: &[&Held],
-        see: &mut dyn FnMut(&Held, Result<&mut dyn Read, io::Error>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub(super) fn each(&self, wanted: &[&Held], see: See<'_>) -> Result<(), Error> {
         match self.kind {
             Kind::Directory => {
                 for held in wanted {
@@ -274,11 +273,7 @@ impl Holder {
         }
     }
 
-    fn each_zip(
-        &self,
-        wanted: &[&Held],
-        see: &mut dyn FnMut(&Held, Result<&mut dyn Read, io::Error>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each_zip(&self, wanted: &[&Held], see: See<'_>) -> Result<(), Error> {
         let mut archive = self.zip()?;
         let left = self.bound();
         for held in wanted {
@@ -293,11 +288,7 @@ impl Holder {
         Ok(())
     }
 
-    fn each_tar(
-        &self,
-        wanted: &[&Held],
-        see: &mut dyn FnMut(&Held, Result<&mut dyn Read, io::Error>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each_tar(&self, wanted: &[&Held], see: See<'_>) -> Result<(), Error> {
         let mut by_number: Vec<&Held> = wanted.to_vec();
         by_number.sort_by_key(|held| held.number);
         let mut by_number = by_number.into_iter().peekable();

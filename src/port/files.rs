@@ -385,11 +385,11 @@ impl<'a> Reader<'a> {
         verbatim: bool,
         feed: &mut Feed<'_>,
     ) -> Result<bool, Error> {
-        let mut octets = Vec::new();
+        let mut octets = std::mem::take(&mut self.message);
+        octets.clear();
+        octets.shrink_to(4 << 20);
         // One octet over the limit is enough to know.
         let read = content.take(limits::MESSAGE + 1).read_to_end(&mut octets);
-        self.message.clear();
-        self.message.shrink_to(4 << 20);
         if let Err(why) = read {
             let gone = why.kind() == io::ErrorKind::NotFound;
             feed.refuse(
@@ -406,11 +406,10 @@ impl<'a> Reader<'a> {
             feed.not_mail(held.name(), "it is empty");
             return Ok(false);
         }
-        if verbatim {
-            self.message = octets;
-        } else {
-            lines::to_crlf(&octets, &mut self.message);
+        if !verbatim {
+            lines::to_crlf(&mut octets);
         }
+        self.message = octets;
         Ok(true)
     }
 }

@@ -1,6 +1,6 @@
 //! `penfold import imap` from other servers: another Penfold, and Dovecot.
 
-use std::io::Write as _;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -155,6 +155,31 @@ fn dovecot() -> Option<PathBuf> {
     found
 }
 
+/// Carries octets as they come. (`io::copy` between a pipe and a socket lets the kernel hold some back.)
+fn carry(from: &mut impl Read, to: &mut impl Write) {
+    let mut octets = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut octets) {
+        if to.write_all(&octets[..n]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Dovecot reads no mail as root.
+fn mail_owner() -> (u32, u32) {
+    let uid = rustix::process::getuid().as_raw();
+    if uid == 0 { (65_534, 65_534) } else { (uid, rustix::process::getgid().as_raw()) }
+}
+
+/// Gives everything below a directory to whoever Dovecot reads mail as.
+fn give(path: &Path) {
+    let (uid, gid) = mail_owner();
+    std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+    if path.is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+    }
+}
+
 /// Answers on a port with a Dovecot for each connection; whoever connects is logged in. Ends with the test.
 fn serve_dovecot(lib: &Path, mail: &Path) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -165,21 +190,22 @@ fn serve_dovecot(lib: &Path, mail: &Path) -> SocketAddr {
             // It serves pipes, not sockets: what comes is carried over.
             let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
             let mut command = Command::new(lib.join("imap"));
-            command.args([
-                "-O",
-                "-o",
-                &format!("mail_location=maildir:{}", mail.display()),
-                "-o",
-                "first_valid_uid=0",
-            ]);
+            let (uid, gid) = mail_owner();
+            let settings = [
+                format!("mail_location=maildir:{}", mail.display()),
+                format!("mail_uid={uid}"),
+                format!("mail_gid={gid}"),
+            ];
+            command.arg("-O").args(settings.iter().flat_map(|setting| ["-o", setting]));
+            command.args(["-o", "first_valid_uid=0", "-o", "first_valid_gid=0"]);
             command.env("LD_LIBRARY_PATH", &lib).env("USER", "anna").env("HOME", &mail);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
             let Ok(mut child) = command.spawn() else { continue };
             let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
             // It ends with its connection.
-            std::thread::spawn(move || std::io::copy(&mut from, &mut input));
+            std::thread::spawn(move || carry(&mut from, &mut input));
             std::thread::spawn(move || {
-                let _ = std::io::copy(&mut output, &mut to);
+                carry(&mut output, &mut to);
                 let _ = to.shutdown(std::net::Shutdown::Both);
                 child.wait()
             });
@@ -206,6 +232,9 @@ fn an_account_moves_from_dovecot_and_its_maildir_alike() {
             std::fs::write(mail.join(folder).join("cur").join(name), text).unwrap();
         }
     }
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    give(&mail);
     let at = serve_dovecot(&lib, &mail);
     let done = import(&to, at, "anna", "-", &["--insecure-on-loopback"]);
     let told = report(&done);

@@ -107,7 +107,7 @@ pub(super) enum Word {
     /// A quoted string.
     Quoted(Vec<u8>),
     /// A literal.
-    Literal(Vec<u8>, #[expect(dead_code, reason = "held for its drop")] Option<Taken>),
+    Literal(Vec<u8>, Option<Taken>),
     /// A literal that was read past.
     TooLarge,
     Open,
@@ -119,6 +119,15 @@ impl Word {
     pub(super) fn octets(&self) -> Option<&[u8]> {
         match self {
             Word::Atom(octets) | Word::Quoted(octets) | Word::Literal(octets, _) => Some(octets),
+            Word::TooLarge | Word::Open | Word::Close => None,
+        }
+    }
+
+    /// Its octets, with what they took from the budget.
+    pub(super) fn into_octets(self) -> Option<(Vec<u8>, Option<Taken>)> {
+        match self {
+            Word::Literal(octets, taken) => Some((octets, taken)),
+            Word::Atom(octets) | Word::Quoted(octets) => Some((octets, None)),
             Word::TooLarge | Word::Open | Word::Close => None,
         }
     }
@@ -250,6 +259,12 @@ impl Connection {
     }
 
     fn lost(&self, why: io::Error) -> Error {
+        let silent = why.kind() == io::ErrorKind::WouldBlock;
+        let why = if silent {
+            io::Error::new(io::ErrorKind::TimedOut, "it has not answered for long")
+        } else {
+            why
+        };
         Error::read(&self.host, why)
     }
 

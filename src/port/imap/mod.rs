@@ -149,15 +149,16 @@ fn take_all(
     for event in hear {
         match event {
             Event::Message { mailbox, uid, flags, date, body } => {
-                let Some(octets) = body.octets() else {
+                // What was taken from the budget is given back once the sink has the message.
+                let Some((mut message, _taken)) = body.into_octets() else {
                     feed.refuse(origin(mailbox, uid), too_large());
                     continue;
                 };
-                let mut message = Vec::with_capacity(octets.len());
-                lines::to_crlf(octets, &mut message);
+                let read = message.len() as u64;
+                lines::to_crlf(&mut message);
                 let to = spots.get(mailbox).copied().flatten().into_iter().collect();
                 feed.put(Message { origin: origin(mailbox, uid), to, flags, date }, &message)?;
-                feed.read(octets.len() as u64);
+                feed.read(read);
             }
             Event::Lost { mailbox, uids, why } => {
                 for uid in uids {

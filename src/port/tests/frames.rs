@@ -36,7 +36,7 @@ impl Sink for Notes {
         octets.read_to_end(&mut message).map_err(Error::Lost)?;
         let n = self.messages.len();
         self.messages.push((item.clone(), message));
-        self.gathered.push(vec![if n % 3 == 0 { Fate::Duplicate } else { Fate::Placed }]);
+        self.gathered.push(vec![if n.is_multiple_of(3) { Fate::Duplicate } else { Fate::Placed }]);
         if self.gathered.len() >= self.bundle {
             self.settle()?;
         }
@@ -55,7 +55,10 @@ impl Sink for Notes {
     }
 }
 
-fn pair(notes: Notes) -> (FrameSink, thread::JoinHandle<(Notes, Result<(), Error>)>) {
+/// The other end: what it was given, and how it ended.
+type Other = thread::JoinHandle<(Notes, Result<(), Error>)>;
+
+fn pair(notes: Notes) -> (FrameSink, Other) {
     let (here, there) = UnixStream::pair().unwrap();
     let other = thread::spawn(move || {
         let mut notes = notes;
@@ -72,7 +75,7 @@ fn item(n: u64) -> Item {
     Item {
         to: vec![Spot(0)],
         flags,
-        date: (n % 2 == 0).then_some(InternalDate { unix: n as i64, zone_minutes: -90 }),
+        date: n.is_multiple_of(2).then_some(InternalDate { unix: n as i64, zone_minutes: -90 }),
         length: n % 700,
     }
 }

@@ -174,7 +174,20 @@ fn an_import_is_told_and_a_dry_run_changes_nothing() {
 }
 
 #[test]
-fn an_account_has_one_import_at_a_time_and_no_account_is_asked_for_in_vain() {
+fn two_imports_of_the_same_at_once_take_nothing_twice() {
+    let host = household();
+    let path = host.directory.path().join("a.mbox");
+    mbox(&path, 2_000, 500);
+    let _server = host.serve();
+    let args = ["import", path.to_str().unwrap(), "--account", ANNA];
+    let start = || host.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut first, mut second) = (start(), start());
+    assert!(first.wait().unwrap().success() && second.wait().unwrap().success());
+    assert_eq!(held(&host, ANNA), 2_000);
+}
+
+#[test]
+fn an_import_for_nobody_makes_no_data_directory() {
     let host = Host::new();
     let path = host.directory.path().join("a.mbox");
     mbox(&path, 1, 10);
