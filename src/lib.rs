@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod desk;
+pub mod disk;
 pub mod flow;
 pub mod login;
 pub mod mime;

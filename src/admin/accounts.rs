@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use store::{Account, Batch, Directory, Intent, Outcome, Target};
+use store::{Account, Batch, Directory, Intent, Outcome, Quota, Target, Usage};
 
-use super::{AccountRow, Admin, Answer, Error, Password, address};
+use super::{AccountRow, Admin, Answer, Error, Limit, Password, address};
 
 impl Admin {
     /// Makes an account with its mailboxes. Its address is its login name.
@@ -33,21 +33,44 @@ impl Admin {
     /// All accounts by login name, with what they hold.
     pub(super) fn account_list(&self) -> Answer {
         let directory = self.store.directory();
-        let mut rows: Vec<AccountRow> = directory
-            .accounts()
-            .map(|account| {
-                let (messages, octets) = self.holds(account);
-                AccountRow {
-                    id: account.id.get(),
-                    login: account.login.clone(),
-                    addresses: account.addresses.clone(),
-                    messages,
-                    octets,
-                }
-            })
-            .collect();
+        let mut rows: Vec<AccountRow> = directory.accounts().map(|account| self.row(account)).collect();
         rows.sort_by(|a, b| a.login.cmp(&b.login));
         Answer::Accounts(rows)
+    }
+
+    fn row(&self, account: &Account) -> AccountRow {
+        let Usage { messages, storage } = self.store.usage(account.id);
+        AccountRow {
+            id: account.id.get(),
+            login: account.login.clone(),
+            addresses: account.addresses.clone(),
+            messages,
+            octets: storage,
+            messages_quota: account.quota.messages,
+            octets_quota: account.quota.storage,
+        }
+    }
+
+    /// Limits what an account may hold. What it holds already stays, however much it is.
+    pub(super) async fn account_quota(
+        &self,
+        given: &str,
+        storage: Limit,
+        messages: Limit,
+    ) -> Result<Answer, Error> {
+        let _alone = self.changing.lock().await;
+        let account = find(&self.store.directory(), given)?;
+        let before = account.quota;
+        let quota =
+            Quota { storage: storage.after(before.storage), messages: messages.after(before.messages) };
+        if quota != before {
+            self.commit(Batch::of(Intent::SetQuota { account: account.id, quota })).await?;
+            tracing::info!(account = account.login, ?quota, "quota set");
+        }
+        let directory = self.store.directory();
+        let account =
+            directory.account(account.id).ok_or(Error::NoSuchAccount { address: given.to_owned() })?;
+        Ok(Answer::AccountQuota(self.row(account)))
     }
 
     /// Gives an account another password. Whoever is logged in with the old one is put out.
@@ -68,7 +91,7 @@ impl Admin {
         for address in &account.addresses {
             nothing_leads_to(&directory, address)?;
         }
-        let (messages, _) = self.holds(&account);
+        let Usage { messages, .. } = self.store.usage(account.id);
         self.commit(Batch::of(Intent::RemoveAccount { account: account.id })).await?;
         self.door.passwords().forget(account.id.get());
         tracing::info!(account = account.login, messages, "account removed");
@@ -108,14 +131,6 @@ impl Admin {
         self.commit(Batch::of(gone)).await?;
         tracing::info!(account = login, address, "address removed");
         Ok(Answer::AddressRemoved { login, address })
-    }
-
-    /// Messages in an account's mailboxes, and their octets.
-    pub(super) fn holds(&self, account: &Account) -> (u64, u64) {
-        let heads = account.mailboxes.iter().filter_map(|&id| self.store.head(id));
-        heads.fold((0, 0), |(messages, octets), head| {
-            (messages + u64::from(head.exists), octets + head.octets)
-        })
     }
 }
 

@@ -95,6 +95,38 @@ pub enum Error {
         /// The account's login name.
         login: String,
     },
+    /// The account has no such mailbox.
+    #[error("{account} has no mailbox {mailbox}")]
+    NoSuchMailbox {
+        /// The account.
+        account: String,
+        /// The mailbox's name.
+        mailbox: String,
+    },
+    /// Not the form of what names deleted mail.
+    #[error("{given:?} does not name deleted mail")]
+    BadDeletedId {
+        /// As given.
+        given: String,
+    },
+    /// Nothing that was deleted fits.
+    #[error("there is nothing to bring back for {what}")]
+    NothingDeleted {
+        /// What was looked for.
+        what: String,
+    },
+    /// Mail can only come back to an account that is there.
+    #[error("the account {account} is gone")]
+    AccountIsGone {
+        /// Its number.
+        account: String,
+    },
+    /// The store cannot read what is asked for.
+    #[error("the store cannot read this: {why}")]
+    Unreadable {
+        /// In its words.
+        why: String,
+    },
     /// The domain is one of ours already.
     #[error("{name} is a domain of this server already")]
     DomainExists {
@@ -154,6 +186,9 @@ pub enum Error {
     /// The server is going down.
     #[error("the server is stopping")]
     Stopping,
+    /// It would be more than an account may hold.
+    #[error("it would be more than the account's quota allows")]
+    OverQuota,
     /// The store refused for a reason of its own.
     #[error("the store refused: {why}")]
     Refused {
@@ -189,13 +224,19 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Error::BadDomain { .. } | Error::BadAddress { .. } | Error::BadPassword { .. } => Kind::Usage,
+            Error::BadDomain { .. }
+            | Error::BadAddress { .. }
+            | Error::BadPassword { .. }
+            | Error::BadDeletedId { .. } => Kind::Usage,
             Error::NoSuchDomain { .. }
             | Error::NoSuchAccount { .. }
             | Error::NoSuchAlias { .. }
             | Error::IsAlias { .. }
             | Error::IsAccount { .. }
             | Error::NotItsAddress { .. }
+            | Error::NoSuchMailbox { .. }
+            | Error::NothingDeleted { .. }
+            | Error::AccountIsGone { .. }
             | Error::TargetUnknown { .. } => Kind::NotFound,
             Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
             Error::Stopping | Error::Control { .. } => Kind::Unreachable,
@@ -207,6 +248,8 @@ impl Error {
             | Error::AliasToItself { .. }
             | Error::Full
             | Error::Broken
+            | Error::OverQuota
+            | Error::Unreadable { .. }
             | Error::Refused { .. }
             | Error::Hash { .. } => Kind::Failed,
         }
@@ -228,6 +271,15 @@ impl Error {
                 "`penfold account list` shows the accounts".into()
             }
             Error::NoSuchAlias { .. } => "`penfold alias list` shows the aliases".into(),
+            Error::NoSuchMailbox { .. } => "leave --to away to have it where it was".into(),
+            Error::BadDeletedId { .. } | Error::NothingDeleted { .. } => {
+                "`penfold undelete list` shows what there is, with --all what still exists elsewhere too"
+                    .into()
+            }
+            Error::AccountIsGone { account } => {
+                format!("make one, and add `--account {account} --to-account ADDRESS`")
+            }
+            Error::Unreadable { .. } => "look at the server's log; `penfold status` shows the store".into(),
             Error::IsAlias { address, .. } => format!("`penfold alias remove {address}` removes an alias"),
             Error::IsAccount { address, login } if address == login => {
                 format!("`penfold account remove {login}` removes an account")
@@ -255,6 +307,7 @@ impl Error {
             Error::Broken => {
                 "look at the server's log and the disk; restart the server when it is mended".into()
             }
+            Error::OverQuota => "`penfold account quota ADDRESS` shows it and changes it".into(),
             Error::Stopping => "try again when it has stopped or started again".into(),
             Error::Backup { next, .. } => return next.clone(),
             Error::Control { .. } => {

@@ -15,6 +15,7 @@ pub mod policy;
 mod request;
 mod status;
 mod transfer;
+mod undelete;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -74,12 +75,17 @@ impl Admin {
             Request::AccountPassword { address, password } => {
                 self.account_password(&address, &password).await
             }
+            Request::AccountQuota { address, storage, messages } => {
+                self.account_quota(&address, storage, messages).await
+            }
             Request::AccountRemove { address } => self.account_remove(&address).await,
             Request::AddressAdd { account, address } => self.address_add(&account, &address).await,
             Request::AddressRemove { account, address } => self.address_remove(&account, &address).await,
             Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
             Request::AliasList => Ok(self.alias_list()),
             Request::AliasRemove { address } => self.alias_remove(&address).await,
+            Request::DeletedList { which } => self.deleted_list(which).await,
+            Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),
             Request::Import { account, .. } | Request::Export { account } => self.ready(&account),
             Request::Backup(_) => Ok(Answer::Begun),
@@ -113,6 +119,7 @@ impl From<CommitError> for Error {
                 Error::AddressTaken { address, by: "somebody has it".into() }
             }
             CommitError::Refused(Refused::NoSuchAddress(address)) => Error::NoSuchAlias { address },
+            CommitError::Refused(Refused::OverQuota) => Error::OverQuota,
             CommitError::Refused(other) => Error::Refused { why: other.to_string() },
         }
     }

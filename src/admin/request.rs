@@ -67,6 +67,15 @@ pub enum Request {
         /// The new password.
         password: Password,
     },
+    /// What an account may hold; nothing changes where nothing is said.
+    AccountQuota {
+        /// One of its addresses.
+        address: String,
+        /// Octets.
+        storage: Limit,
+        /// Messages.
+        messages: Limit,
+    },
     /// Remove an account with its mail; its sessions end.
     AccountRemove {
         /// One of its addresses.
@@ -100,6 +109,20 @@ pub enum Request {
         /// Its address.
         address: String,
     },
+    /// Deleted mail that can be brought back.
+    DeletedList {
+        /// Which of it.
+        which: Deleted,
+    },
+    /// Bring deleted mail back.
+    DeletedRestore {
+        /// What is named; nothing if `which` alone says what is meant.
+        ids: Vec<String>,
+        /// Which of it.
+        which: Deleted,
+        /// Where it goes.
+        to: RestoreTo,
+    },
     /// How the server is.
     Status,
     /// Put messages into an account's mailboxes: behind the answer come the frames of `port::frames`.
@@ -124,6 +147,63 @@ impl Request {
     pub fn is_transfer(&self) -> bool {
         matches!(self, Request::Import { .. } | Request::Export { .. } | Request::Backup(_))
     }
+}
+
+/// What becomes of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// As it is.
+    #[default]
+    Keep,
+    /// There is none.
+    None,
+    /// This.
+    Set(u64),
+}
+
+impl Limit {
+    /// The limit now, when it was `before`.
+    #[must_use]
+    pub fn after(self, before: Option<u64>) -> Option<u64> {
+        match self {
+            Limit::Keep => before,
+            Limit::None => None,
+            Limit::Set(limit) => Some(limit),
+        }
+    }
+}
+
+/// Which deleted mail is meant: what fits everything that is said here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Deleted {
+    /// One of the account's addresses; `#3` for an account that is gone.
+    pub account: Option<String>,
+    /// The mailbox's name when the mail went.
+    pub mailbox: Option<String>,
+    /// Deleted then or later (seconds since 1970).
+    pub since: Option<i64>,
+    /// Deleted before then (seconds since 1970).
+    pub until: Option<i64>,
+    /// Part of the sender, as From shows it.
+    pub from: Option<String>,
+    /// Part of the subject.
+    pub subject: Option<String>,
+    /// Only what went with its whole mailbox.
+    pub whole: bool,
+    /// Also what still exists elsewhere in the account.
+    pub all: bool,
+}
+
+/// Where deleted mail goes; where it was, if nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RestoreTo {
+    /// One of the addresses of another account.
+    pub account: Option<String>,
+    /// A mailbox that is there.
+    pub mailbox: Option<String>,
 }
 
 /// An answer: the variant that belongs to the request's.
@@ -156,6 +236,8 @@ pub enum Answer {
         /// The account's login name.
         address: String,
     },
+    /// The account, with the quota that counts from now on.
+    AccountQuota(AccountRow),
     /// The account and its mail are gone.
     AccountRemoved {
         /// What its login name was.
@@ -186,6 +268,17 @@ pub enum Answer {
         /// Its address.
         address: String,
     },
+    /// Deleted mail, newest first.
+    Deleted {
+        /// Of all that, the first rows.
+        rows: Vec<DeletedRow>,
+        /// How many messages it is in all.
+        messages: u64,
+        /// Whether there are more rows than are told.
+        more: bool,
+    },
+    /// Where mail is back.
+    Restored(Vec<RestoredRow>),
     /// How the server is.
     Status(Box<Status>),
     /// The transfer may begin.
@@ -195,6 +288,40 @@ pub enum Answer {
     },
     /// It begins.
     Begun,
+}
+
+/// A deleted message, or a deleted mailbox with everything in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedRow {
+    /// What names it, for bringing it back.
+    pub id: String,
+    /// When it went (seconds since 1970).
+    pub at: i64,
+    /// The account's login name; `#3` if it is gone.
+    pub account: String,
+    /// The mailbox's name then.
+    pub mailbox: String,
+    /// Whether the whole mailbox went.
+    pub whole: bool,
+    /// How many messages this row stands for.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// The sender; nothing for a mailbox.
+    pub from: Option<String>,
+    /// The subject; nothing for a mailbox.
+    pub subject: Option<String>,
+}
+
+/// A mailbox that messages came back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredRow {
+    /// The account's login name.
+    pub account: String,
+    /// The mailbox's name.
+    pub mailbox: String,
+    /// How many.
+    pub messages: u64,
 }
 
 /// A domain, for a list.
@@ -221,6 +348,12 @@ pub struct AccountRow {
     pub messages: u64,
     /// Their octets.
     pub octets: u64,
+    /// How many messages it may hold, if there is a limit.
+    #[serde(default)]
+    pub messages_quota: Option<u64>,
+    /// How many octets it may hold, if there is a limit.
+    #[serde(default)]
+    pub octets_quota: Option<u64>,
 }
 
 /// An alias, for a list.
@@ -319,10 +452,31 @@ pub struct StoreStatus {
     pub log_octets: u64,
     /// How long the last fdatasync took, in milliseconds; 0 when there was none yet.
     pub last_sync_ms: f64,
+    /// The last snapshot: a start that cannot use the index begins with it.
+    pub snapshot: Option<SnapshotStatus>,
+    /// Why the last try to make one failed, or what is wrong with one that is there.
+    pub snapshot_problem: Option<String>,
+    /// Octets that compaction gave back to the file system since the store was opened.
+    pub compacted_octets: u64,
+    /// Why the last try to give space back failed.
+    pub compaction_problem: Option<String>,
     /// Octets free on its file system, if they can be told.
     pub free: Option<u64>,
     /// True while a jump of the clock keeps everything that destroys from happening.
     pub time_frozen: bool,
+}
+
+/// A snapshot of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// Its file, in the data directory.
+    pub file: String,
+    /// The time of what it holds, in UTC: `2027-11-24T00:00:00Z`.
+    pub time: String,
+    /// Messages in it.
+    pub messages: u64,
+    /// Octets of its file.
+    pub octets: u64,
 }
 
 /// What the store can do now.

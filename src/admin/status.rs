@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Admin, Answer, Status, StoreMode, StoreStatus};
+use super::{Admin, Answer, SnapshotStatus, Status, StoreMode, StoreStatus};
 
 impl Admin {
     /// What listens, who is connected, how the store and the certificate are.
@@ -19,9 +19,9 @@ impl Admin {
         status.aliases = directory.aliases().map(|_| 1).sum();
         for account in directory.accounts() {
             status.accounts += 1;
-            let (messages, octets) = self.holds(account);
-            status.store.messages += messages;
-            status.store.octets += octets;
+            let usage = self.store.usage(account.id);
+            status.store.messages += usage.messages;
+            status.store.octets += usage.storage;
         }
         Answer::Status(Box::new(status))
     }
@@ -45,6 +45,18 @@ impl Admin {
             failed_groups: health.failed_groups,
             log_octets: health.log_octets,
             last_sync_ms: health.last_sync.as_secs_f64() * 1_000.0,
+            snapshot: health.snapshot.map(|snapshot| SnapshotStatus {
+                file: snapshot.file,
+                time: jiff::Timestamp::from_second(snapshot.time.secs)
+                    .map_or_else(|_| "unknown".into(), |time| time.to_string()),
+                messages: snapshot.rows,
+                octets: snapshot.octets,
+            }),
+            snapshot_problem: health.snapshot_failed.or_else(|| {
+                health.bad_snapshots.first().map(|bad| format!("{} is bad: {}", bad.file, bad.what))
+            }),
+            compacted_octets: health.compacted_octets,
+            compaction_problem: health.compaction_failed,
             free: health.free,
             time_frozen: health.time_frozen,
         }

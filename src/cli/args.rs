@@ -3,43 +3,47 @@
 //! Only definitions stand here; what a command does is in the neighbours. No option takes a password: a command
 //! line can be read by everyone on the host (`ps`) and stays in the shell's history.
 
-mod backup;
-
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod backup;
+mod undelete;
+
 pub use backup::*;
 use backup::{BACKUP_AFTER, BACKUP_LONG, RESTORE_AFTER, RESTORE_LONG};
+use undelete::UNDELETE_AFTER;
+pub use undelete::{UndeleteCommand, Which};
 
 const TEMPLATE: &str = "\
 {before-help}{about-with-newline}
 {usage-heading} {usage}
 
 To try it:
-  demo     A whole mail server on loopback with two accounts, gone when it ends
+  demo      A whole mail server on loopback with two accounts, gone when it ends
 
 To run it:
-  serve    Run the server
-  status   What listens, who is connected, how the store and the certificate are
-  config   Check the configuration file, or print one that explains itself
+  serve     Run the server
+  status    What listens, who is connected, how the store and the certificate are
+  config    Check the configuration file, or print one that explains itself
 
 Who has mail here:
-  domain   Domains whose mail this server takes
-  account  People with a mailbox and a password
-  alias    Further addresses that lead to accounts
+  domain    Domains whose mail this server takes
+  account   People with a mailbox and a password
+  alias     Further addresses that lead to accounts
+  undelete  Deleted mail: what there still is of it, and bringing it back
 
 Moving mail:
-  import   Bring in mail: from files, archives, Google Takeout, another IMAP server
-  export   Write mail into files that other programs read
+  import    Bring in mail: from files, archives, Google Takeout, another IMAP server
+  export    Write mail into files that other programs read
 
 To keep it safe:
-  backup   Copy everything into a directory while mail goes on, and say whether it is whole
-  restore  Bring back what was copied: everything, or some mail of one account
+  backup    Copy everything into a directory while mail goes on, and say whether it is whole
+  restore   Bring back what was copied: everything, or some mail of one account
 
 About this program:
-  version  What is installed
-  help     This page, or the page of a command
+  version   What is installed
+  help      This page, or the page of a command
 
 Options:
 {options}{after-help}
@@ -107,6 +111,9 @@ pub enum Command {
     /// Further addresses that lead to accounts
     #[command(subcommand, after_help = ALIAS_AFTER)]
     Alias(AliasCommand),
+    /// Deleted mail: what there still is of it, and bringing it back
+    #[command(subcommand, after_help = UNDELETE_AFTER)]
+    Undelete(UndeleteCommand),
     /// Bring in mail: from files, archives, Google Takeout, another IMAP server
     #[command(long_about = IMPORT_LONG, after_help = IMPORT_AFTER)]
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -296,6 +303,32 @@ Examples:
         #[command(flatten)]
         output: Output,
     },
+    /// Show or limit what an account may hold
+    #[command(after_help = "\
+Over its limit an account gets no new mail: other servers are told to try again later, and its own programs cannot \
+store or copy messages. What it holds already stays. Sizes are in powers of 1,000 (k, M, G, T), or of 1,024 (Ki, Mi, \
+Gi, Ti).
+
+Examples:
+  penfold account quota anna@example.org
+  penfold account quota anna@example.org --storage 5G --messages 100000
+  penfold account quota anna@example.org --none")]
+    Quota {
+        /// The account's address
+        address: String,
+        /// At most so many octets: 500M, 5G, 1.5G, 2Gi
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        storage: Option<u64>,
+        /// At most so many messages
+        #[arg(long, value_name = "N")]
+        messages: Option<u64>,
+        /// No limits at all
+        #[arg(long, conflicts_with_all = ["storage", "messages"])]
+        none: bool,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove an account and all its mail; its open sessions end
     #[command(after_help = "\
 Examples:
@@ -354,6 +387,34 @@ Examples:
   penfold account address remove anna@example.org a.smith@example.org
   penfold account list                                                 (shows them)";
 
+/// Octets as people write them.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("", 1),
+        ("K", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+        ("KI", 1 << 10),
+        ("MI", 1 << 20),
+        ("GI", 1 << 30),
+        ("TI", 1 << 40),
+    ];
+    let read = || -> Option<u64> {
+        let upper = text.trim().to_ascii_uppercase();
+        let end = upper.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(upper.len());
+        let (number, unit) = upper.split_at_checked(end)?;
+        let unit = unit.trim().trim_end_matches('B');
+        let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+        // Thousandths are enough, and whole numbers do not round.
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let part: u64 = format!("{part:0<3}").get(..3)?.parse().ok()?;
+        let whole: u64 = whole.parse().ok()?;
+        whole.checked_mul(unit)?.checked_add(unit.checked_mul(part)? / 1_000)
+    };
+    read().ok_or_else(|| "write it as 500M, 5G or 2Gi".to_owned())
+}
+
 const ACCOUNT_AFTER: &str = "\
 Passwords are generated and shown once, or typed (--prompt), or read from standard input (--password-stdin).
 
@@ -362,6 +423,7 @@ Examples:
   penfold account list
   penfold account password anna@example.org --prompt
   penfold account address add anna@example.org a.smith@example.org
+  penfold account quota anna@example.org --storage 5G
   penfold account remove anna@example.org";
 
 /// `penfold alias ...`
@@ -635,6 +697,25 @@ mod tests {
         for sub in command.get_subcommands() {
             let line = format!("\n  {} ", sub.get_name());
             assert!(page.contains(&line), "{} is missing from the front page:\n{page}", sub.get_name());
+        }
+    }
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        for (text, octets) in [
+            ("0", 0),
+            ("500", 500),
+            ("5G", 5_000_000_000),
+            ("1.5g", 1_500_000_000),
+            ("1.2345k", 1_234),
+            ("2 GiB", 2 << 30),
+            ("10 MB", 10_000_000),
+            ("20b", 20),
+        ] {
+            assert_eq!(size(text), Ok(octets), "{text}");
+        }
+        for bad in ["", "G", "-1", "5X", "1.2.3", "five", "99999999T", "1.ä"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 

@@ -133,8 +133,13 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::DomainList => return Ok(Answer::Domains(Vec::new())),
         Request::AccountList => return Ok(Answer::Accounts(Vec::new())),
         Request::AliasList => return Ok(Answer::Aliases(Vec::new())),
+        Request::DeletedList { .. } => {
+            return Ok(Answer::Deleted { rows: Vec::new(), messages: 0, more: false });
+        }
+        Request::DeletedRestore { .. } => Error::NothingDeleted { what: "what you describe".into() },
         Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
         Request::AccountPassword { address, .. }
+        | Request::AccountQuota { address, .. }
         | Request::AccountRemove { address }
         | Request::AddressAdd { account: address, .. }
         | Request::AddressRemove { account: address, .. }

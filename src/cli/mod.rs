@@ -16,6 +16,7 @@ mod restore;
 mod secret;
 mod serve;
 mod status;
+mod undelete;
 
 use std::io;
 use std::path::Path;
@@ -56,6 +57,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Domain(command) => people::domain(&asker(cli.config.as_deref())?, command),
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
+        Command::Undelete(command) => undelete::undelete(&asker(cli.config.as_deref())?, command),
         Command::Import(args) => port::import(&asker(cli.config.as_deref())?, args),
         Command::Backup(BackupArgs { command: Some(BackupCommand::Verify(args)), .. }) => {
             backup::verify(&args)
@@ -203,6 +205,7 @@ impl Command {
                 AccountCommand::Add { output, .. }
                 | AccountCommand::List(output)
                 | AccountCommand::Password { output, .. }
+                | AccountCommand::Quota { output, .. }
                 | AccountCommand::Remove { output, .. }
                 | AccountCommand::Address(
                     AddressCommand::Add { output, .. } | AddressCommand::Remove { output, .. },
@@ -212,6 +215,9 @@ impl Command {
                 AliasCommand::Add { output, .. }
                 | AliasCommand::List(output)
                 | AliasCommand::Remove { output, .. },
+            )
+            | Command::Undelete(
+                UndeleteCommand::List { output, .. } | UndeleteCommand::Restore { output, .. },
             ) => *output,
         };
         output.json

@@ -10,7 +10,7 @@ use super::args::{AccountCommand, AddressCommand, AliasCommand, DomainCommand};
 use super::ask::Asker;
 use super::print::{self, Failure, count, number, octets};
 use super::secret;
-use crate::admin::{AccountRow, AliasRow, Answer, DomainRow, Kind, Password, Request, address};
+use crate::admin::{AccountRow, AliasRow, Answer, DomainRow, Kind, Limit, Password, Request, address};
 use crate::password;
 
 /// `penfold domain ...`
@@ -74,6 +74,23 @@ pub(super) fn account(ask: &Asker, command: AccountCommand) -> Result<ExitCode, 
                 )
             })
         }
+        AccountCommand::Quota { address, storage, messages, none, output } => {
+            let limit = |given: Option<u64>| match given {
+                Some(limit) => Limit::Set(limit),
+                None if none => Limit::None,
+                None => Limit::Keep,
+            };
+            let request =
+                Request::AccountQuota { address, storage: limit(storage), messages: limit(messages) };
+            let Answer::AccountQuota(row) = ask.ask(&request)? else { return strange() };
+            tell(output.json, &row, || {
+                let held = format!("{} ({})", count(row.messages, "message"), octets(row.octets));
+                match quota(&row) {
+                    limits if limits.is_empty() => format!("{} holds {held}, and has no quota.\n", row.login),
+                    limits => format!("{} holds {held}. Its quota is {limits}.\n", row.login),
+                }
+            })
+        }
         AccountCommand::Remove { address, sure, output } => {
             if !sure.yes {
                 let loss = what_would_be_lost(ask, &address)?;
@@ -135,7 +152,7 @@ pub(super) fn alias(ask: &Asker, command: AliasCommand) -> Result<ExitCode, Fail
     }
 }
 
-fn tell(
+pub(super) fn tell(
     as_json: bool,
     value: &impl serde::Serialize,
     words: impl FnOnce() -> String,
@@ -149,7 +166,7 @@ fn tell(
 }
 
 /// An answer that belongs to another request: a defect of one end.
-fn strange() -> Result<ExitCode, Failure> {
+pub(super) fn strange() -> Result<ExitCode, Failure> {
     Err(Failure::plain(Kind::Failed, "the server answered something that was not asked"))
 }
 
@@ -166,15 +183,15 @@ fn login_lines(address: &str, made: Option<&Password>) -> String {
 /// Says how much mail goes with an account, before it does. Also finds out that there is no such account.
 fn what_would_be_lost(ask: &Asker, address: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
-        return Ok(format!("All mail of {address} will be lost."));
+        return Ok(format!("All mail of {address} will be gone."));
     }
     let Answer::Accounts(rows) = ask.ask(&Request::AccountList)? else {
-        return Ok(format!("All mail of {address} will be lost."));
+        return Ok(format!("All mail of {address} will be gone."));
     };
     let (wanted, _) = address::address(address)?;
     match rows.iter().find(|row| row.login == wanted || row.addresses.contains(&wanted)) {
         Some(row) => Ok(format!(
-            "{} with {} ({}) will be lost.",
+            "{} with {} ({}) will be gone; for a while `penfold undelete` can bring the mail back.",
             row.login,
             count(row.messages, "message"),
             octets(row.octets)
@@ -198,13 +215,20 @@ fn accounts(rows: &[AccountRow]) -> String {
         return "There are no accounts yet. `penfold account add NAME@DOMAIN` makes one.\n".into();
     }
     print::table(
-        &["account", ">messages", ">size", "further addresses"],
+        &["account", ">messages", ">size", "quota", "further addresses"],
         rows.iter().map(|row| {
             let further: Vec<&str> =
                 row.addresses.iter().filter(|&address| *address != row.login).map(String::as_str).collect();
-            vec![row.login.clone(), number(row.messages), octets(row.octets), further.join(", ")]
+            vec![row.login.clone(), number(row.messages), octets(row.octets), quota(row), further.join(", ")]
         }),
     )
+}
+
+/// The limits in words; nothing where there is none.
+fn quota(row: &AccountRow) -> String {
+    let storage = row.octets_quota.map(octets);
+    let messages = row.messages_quota.map(|n| count(n, "message"));
+    storage.into_iter().chain(messages).collect::<Vec<_>>().join(", ")
 }
 
 fn aliases(rows: &[AliasRow]) -> String {

@@ -209,8 +209,15 @@ mod tests {
         let file = Source::File("x".into());
         assert!(missing(&config, &file, &people)[0].contains("account add you@b.test"));
         let login = "anna@b.test".to_owned();
-        people.accounts =
-            vec![AccountRow { id: 1, addresses: vec![login.clone()], login, messages: 0, octets: 0 }];
+        people.accounts = vec![AccountRow {
+            id: 1,
+            addresses: vec![login.clone()],
+            login,
+            messages: 0,
+            octets: 0,
+            messages_quota: None,
+            octets_quota: None,
+        }];
         assert!(missing(&config, &file, &people).is_empty());
         config.postmaster = Some("Anna@b.test".into());
         assert!(missing(&config, &file, &people).is_empty());

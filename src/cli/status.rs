@@ -89,11 +89,23 @@ fn store_rows(store: &StoreStatus) -> Vec<Vec<String>> {
             store.last_sync_ms
         ));
     }
+    if let Some(snapshot) = &store.snapshot {
+        more(format!("last snapshot of {}, {}", snapshot.time, count(snapshot.messages, "message")));
+    }
+    if store.compacted_octets > 0 {
+        more(format!("{} of deleted mail given back to the file system", octets(store.compacted_octets)));
+    }
     if let Some(free) = store.free {
         more(format!("{} free on its file system", octets(free)));
     }
     if store.failed_groups > 0 {
         more(format!("FAILED WRITES: {}. Look at the log and the disk", number(store.failed_groups)));
+    }
+    if let Some(why) = &store.snapshot_problem {
+        more(format!("SNAPSHOTS: {why}. Nothing is lost by it; look at the disk"));
+    }
+    if let Some(why) = &store.compaction_problem {
+        more(format!("SPACE of deleted mail is not given back: {why}"));
     }
     if let Some(why) = &store.condemned {
         more(format!("THE INDEX FAILED ({why}): it is rebuilt at the next start"));
@@ -107,7 +119,7 @@ fn store_rows(store: &StoreStatus) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{CertificateStatus, ListenerStatus};
+    use crate::admin::{CertificateStatus, ListenerStatus, SnapshotStatus};
 
     fn example() -> Status {
         Status {
@@ -143,6 +155,15 @@ mod tests {
                 failed_groups: 0,
                 log_octets: 12_000,
                 last_sync_ms: 1.25,
+                snapshot: Some(SnapshotStatus {
+                    file: "snapshot/0000000000000007.snap".into(),
+                    time: "2026-11-24T00:00:00Z".into(),
+                    messages: 1_900,
+                    octets: 90_000,
+                }),
+                snapshot_problem: None,
+                compacted_octets: 0,
+                compaction_problem: None,
                 free: Some(9_000_000_000),
                 time_frozen: false,
             },
@@ -169,6 +190,7 @@ People  1 domain, 2 accounts, 1 alias
 Mail    2,000 messages, 3.0 MB
 Store   in order, in /var/lib/penfold
         7 commits in 5 groups, 12.0 kB written; last fdatasync 1.2 ms
+        last snapshot of 2026-11-24T00:00:00Z, 1,900 messages
         9.0 GB free on its file system
 ";
         assert_eq!(page(&example()), expected);
@@ -181,8 +203,17 @@ Store   in order, in /var/lib/penfold
         status.store.mode = StoreMode::ReadOnly;
         status.store.failed_groups = 1;
         status.store.condemned = Some("a panic".into());
+        status.store.snapshot_problem = Some("it was bad".into());
+        status.store.compaction_problem = Some("segment 3 is damaged".into());
         let page = page(&status);
-        for cry in ["not running", "READ-ONLY", "FAILED WRITES: 1", "THE INDEX FAILED (a panic)"] {
+        for cry in [
+            "not running",
+            "READ-ONLY",
+            "FAILED WRITES: 1",
+            "THE INDEX FAILED (a panic)",
+            "SNAPSHOTS: it was bad",
+            "SPACE of deleted mail is not given back: segment 3 is damaged",
+        ] {
             assert!(page.contains(cry), "{cry} is missing:\n{page}");
         }
     }

@@ -78,6 +78,9 @@ section! {
         /// The login name of the account that gets what is sent to postmaster and abuse. Default: the first account.
         /// Example:
         postmaster: Option<String> = None, shows r#""alice""#;
+        /// For how many days deleted mail can be brought back (`penfold undelete`). It takes up room a day longer. With
+        /// 0 it is gone at once.
+        undelete_days: u16 = 14, shows "14";
         => listen: Listen, tls: Tls, limits: Limits, log: Log;
     }
 }

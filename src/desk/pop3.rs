@@ -14,6 +14,7 @@ use wire::machine::Over;
 use wire::pop3::reply;
 use wire::pop3::session::{Answer, Failure, Question};
 
+use crate::disk;
 use crate::login::{self, Door, Session};
 use crate::net::{Desk, Later, Out, Taken};
 
@@ -198,7 +199,7 @@ impl Pop3Desk {
         }
         let count = uids.count();
         let expunge = Intent::Expunge { mailbox: maildrop.mailbox, uids, only_deleted: false };
-        match self.store.commit(Batch::of(expunge)).await {
+        match disk::commit(&self.store, Batch::of(expunge)).await {
             Ok(_) => {
                 tracing::info!(count, "deleted");
                 Answer::Done

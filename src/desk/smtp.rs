@@ -109,8 +109,9 @@ impl SmtpDesk {
     fn rcpt(&mut self, path: ForwardPath) -> Answer {
         let Some(transaction) = &mut self.transaction else { return out_of_order() };
         let directory = self.house.store.directory();
-        match flow::route(&directory, self.house.postmaster.as_deref(), &path) {
-            Ok(_) => {
+        let routed = flow::route(&directory, self.house.postmaster.as_deref(), &path);
+        match routed.and_then(|accounts| self.house.has_room(&accounts, transaction.mail.size)) {
+            Ok(()) => {
                 transaction.recipients.push(path);
                 Answer::Accepted
             }
@@ -179,6 +180,10 @@ fn reply_for(e: &flow::Error, role: Role) -> Reply {
         }
         Error::NotYours(address) => {
             Reply::new(Code::REFUSED, Enhanced(7, 1), format!("{address} is not an address of yours"))
+        }
+        // Temporary: it may be tidied, or be given more room.
+        Error::MailboxFull => {
+            Reply::new(Code::NO_ROOM, Enhanced(2, 2), "the recipient's mailbox is full just now")
         }
         Error::Full => Reply::new(Code::NO_ROOM, Enhanced(3, 1), "no room for new mail just now"),
         Error::Unavailable => {

@@ -7,7 +7,7 @@ use wire::flag::FlagNames;
 
 use super::routed::Delivery;
 use super::{Error, House, Received, Routed};
-use crate::clock;
+use crate::{clock, disk};
 
 /// A message that is on disk, in every mailbox it goes to.
 #[derive(Clone, Debug)]
@@ -66,7 +66,9 @@ impl Routed {
                 date: Some(InternalDate { unix: now.unix, zone_minutes: now.zone_minutes }),
             });
         }
-        let committed = house.store.commit(batch).await?;
+        // What RCPT let in is not refused for want of room any more.
+        batch.accepted();
+        let committed = disk::commit(&house.store, batch).await?;
         tracing::info!(%id, from = %sender, message_id, size, to = deliveries.len(), "accepted");
         log_deliveries(house, &id, &deliveries, &committed.outcomes);
         Ok(Committed { id, copies: deliveries.len() })

@@ -19,7 +19,7 @@ pub use routed::{Routed, owner, route};
 
 use std::sync::Arc;
 
-use store::{Mode, Store};
+use store::{AccountId, Mode, Store, Usage};
 use wire::addr::{ForwardPath, ReversePath};
 
 /// What the road needs to know of the house it runs through.
@@ -38,6 +38,23 @@ impl House {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.store.health().mode == Mode::LowSpace
+    }
+
+    /// Whether mail for these accounts can be taken as far as their quotas go. `size` is what the sender says of it.
+    /// Looked at once, at RCPT: what is let in there is never refused for a quota. While one of several has room, all
+    /// get it: nobody's mail waits for another's mailbox to be tidied.
+    ///
+    /// # Errors
+    /// `MailboxFull`.
+    pub fn has_room(&self, accounts: &[AccountId], size: Option<u64>) -> Result<(), Error> {
+        let directory = self.store.directory();
+        // An empty message still is one, and has trace headers.
+        let more = Usage { storage: size.unwrap_or(0).max(1), messages: 1 };
+        let takes = |id: &AccountId| {
+            let quota = directory.account(*id).map(|account| account.quota).unwrap_or_default();
+            quota.is_none() || quota.allows(self.store.usage(*id), more)
+        };
+        if accounts.iter().any(takes) { Ok(()) } else { Err(Error::MailboxFull) }
     }
 
     /// The whole road: what was taken in, judged, routed, committed. On disk when this is `Ok`.
@@ -84,6 +101,9 @@ pub enum Error {
     /// A submitted message in a name that is not the sender's.
     #[error("{0} is not an address of yours")]
     NotYours(String),
+    /// The recipient's quota is used up.
+    #[error("the recipient's mailbox is full")]
+    MailboxFull,
     /// No room on the disk for now.
     #[error("no room for new mail for now")]
     Full,
@@ -96,7 +116,7 @@ impl Error {
     /// Whether trying again later may help.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Error::Full | Error::Unavailable)
+        matches!(self, Error::Full | Error::MailboxFull | Error::Unavailable)
     }
 }
 

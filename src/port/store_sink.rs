@@ -234,6 +234,19 @@ impl StoreSink {
         Ok(there)
     }
 
+    /// Whether what is gathered and under way may be more than the account has room for.
+    fn is_near_quota(&self) -> bool {
+        let directory = self.store.directory();
+        let Some(quota) = directory.account(self.account).map(|account| account.quota) else { return false };
+        let used = self.store.usage(self.account);
+        let batches = UNDER_WAY as u64 + 2;
+        // A batch is closed by the message that makes it too large.
+        let octets = batches * (BATCH_OCTETS + wire::limits::MESSAGE);
+        let near = |used: u64, more: u64, most: Option<u64>| most.is_some_and(|most| used + more >= most);
+        near(used.messages, batches * BATCH_MESSAGES as u64, quota.messages)
+            || near(used.storage, octets, quota.storage)
+    }
+
     /// Sends what was gathered on its way.
     fn send(&mut self) -> Result<(), Error> {
         let Gathering { batch, messages, .. } = std::mem::take(&mut self.gathering);
@@ -367,7 +380,11 @@ impl Sink for StoreSink {
                 self.gathering.messages.push(refused);
             }
         }
-        if self.gathering.messages.len() >= BATCH_MESSAGES || self.gathering.octets >= BATCH_OCTETS {
+        if self.is_near_quota() {
+            // A batch is taken or refused as a whole: here each message is one.
+            self.send()?;
+            self.wait_for(0)?;
+        } else if self.gathering.messages.len() >= BATCH_MESSAGES || self.gathering.octets >= BATCH_OCTETS {
             self.send()?;
             self.wait_for(UNDER_WAY)?;
         }

@@ -25,7 +25,7 @@ pub fn in_process(config: &Config, request: Request) -> Result<Result<Answer, ad
         .map_err(|why| Error::Io { what: "this process cannot wait for anything".into(), why })?;
     let passwords = super::passwords()?;
     // A failed index is rebuilt at the next opening; the log has what this command did.
-    let (store, _) = storage::open(&config.data_dir, LOCK_WAIT, Arc::new(|_| {}))?;
+    let (store, _) = storage::open(&config.data_dir, config.undelete_days, LOCK_WAIT, Arc::new(|_| {}))?;
     let door = Door::new(store.clone(), passwords, config.limits.failed_logins);
     let admin = Admin::new(store.clone(), config.data_dir.clone(), door, None);
     let result = runtime.block_on(admin.answer(request));
@@ -67,7 +67,8 @@ where
         let begin = || -> Result<(Store, Admin), E> {
             first()?;
             let passwords = super::passwords()?;
-            let (store, _) = storage::open(&config.data_dir, LOCK_WAIT, Arc::new(|_| {}))?;
+            let (store, _) =
+                storage::open(&config.data_dir, config.undelete_days, LOCK_WAIT, Arc::new(|_| {}))?;
             let door = Door::new(store.clone(), passwords, config.limits.failed_logins);
             let admin = Admin::new(store.clone(), config.data_dir.clone(), door, None);
             Ok((store, admin))

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use store::{Mode, Store};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use wire::machine::Away;
 
@@ -22,6 +23,7 @@ use crate::admin::control::Control;
 use crate::admin::{Admin, CertificateStatus, Facts, ListenerStatus, ServerStatus};
 use crate::clock;
 use crate::config::{Address, Config};
+use crate::disk;
 use crate::login::Door;
 use crate::net::{self, Bound, Gate, Listening, Meter, Service, Stopper, Terms};
 use crate::tls::{self, Certificates};
@@ -154,8 +156,13 @@ impl Server {
         limits::raise_open_files(config.limits.connections);
         let bound = bind_all(&config)?;
 
+        // The first octets of randomness take 20 ms: the library gathers them from the processor's jitter. The
+        // certificate needs some, so it is begun beside the store.
+        tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
         let directory = config.data_dir.clone();
-        let opening = tokio::task::spawn_blocking(move || storage::open(&directory, LOCK_WAIT, condemned));
+        let days = config.undelete_days;
+        let opening =
+            tokio::task::spawn_blocking(move || storage::open(&directory, days, LOCK_WAIT, condemned));
         let opened = tokio::select! {
             opened = opening => opened.map_err(|why| io("the store cannot be opened", why.into()))?,
             // Whoever is opened later is closed by the next opening: nothing was served.
@@ -164,6 +171,7 @@ impl Server {
         };
         let (store, opening) = opened?;
         storage::log_opening(&config.data_dir, &opening);
+        disk::lend_threads(&store, Handle::current());
 
         let certificates = Certificates::open(certificate_source(&config), clock::wall().seconds)?;
         let door = Door::new(store.clone(), super::passwords()?, config.limits.failed_logins);
@@ -309,6 +317,7 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
 async fn tell_of_health(store: Store) {
     let mut last = Mode::Serving;
     let mut no_snapshot = None;
+    let mut no_space = None;
     loop {
         let health = store.health();
         if health.snapshot_failed != no_snapshot {
@@ -318,6 +327,12 @@ async fn tell_of_health(store: Store) {
                     why,
                     "no snapshot was made: nothing is lost, it is tried again, but look at the disk"
                 );
+            }
+        }
+        if health.compaction_failed != no_space {
+            no_space = health.compaction_failed;
+            if let Some(why) = &no_space {
+                tracing::warn!(why, "the space of deleted mail was not given back: look at the disk");
             }
         }
         if health.mode != last {

@@ -34,7 +34,12 @@ impl store::Clock for HostClock {
 ///
 /// # Errors
 /// `Locked` after `lock_wait`, or what the store found.
-pub fn open(directory: &Path, lock_wait: Duration, condemned: Condemned) -> Result<(Store, Opening), Error> {
+pub fn open(
+    directory: &Path,
+    undelete_days: u16,
+    lock_wait: Duration,
+    condemned: Condemned,
+) -> Result<(Store, Opening), Error> {
     private(directory)?;
     let vfs = Arc::new(RealVfs::new(directory));
     let sled = Arc::new(SledHost::new(directory));
@@ -48,7 +53,7 @@ pub fn open(directory: &Path, lock_wait: Duration, condemned: Condemned) -> Resu
         progress: Arc::new(progress),
         condemned,
         boot_id: boot_id(),
-        tuning: Tuning { lock_wait, ..Tuning::default() },
+        tuning: Tuning { undelete_days, lock_wait, ..Tuning::default() },
         threads: true,
     };
     Store::open(options).map_err(|why| match why {

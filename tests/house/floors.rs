@@ -13,6 +13,7 @@ const SERVER: &[(&str, u32, &[&str])] = &[
     ("rate", 31, &[]),
     ("password", 31, &[]),
     ("mime", 31, &[]),
+    ("disk", 31, &[]),
     ("net", 31, &["tls"]),
     ("login", 40, &[]),
     ("flow", 40, &["login"]),

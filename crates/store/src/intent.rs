@@ -8,6 +8,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 use crate::id::{AccountId, InternalDate, MailboxId};
 use crate::spool::Spooled;
 use crate::state::retained::RetainedId;
+use crate::state::usage::Quota;
 
 /// A body of a batch, to be placed by any number of [`Intent::Append`]s of the same batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,24 @@ pub enum FlagChange {
     Remove(FlagNames),
     /// Sets exactly these.
     Set(FlagNames),
+}
+
+/// Where expunged messages come back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackTo {
+    /// The mailbox they were in, whatever its name is now. If that is gone, as [`BackTo::Path`] with the name that it
+    /// had.
+    Home,
+    /// This one.
+    Mailbox(MailboxId),
+    /// The mailbox of this name; if there is none it is made, subscribed, with the special use that went, if any went
+    /// and nobody has it.
+    Path {
+        /// Whose.
+        account: AccountId,
+        /// Its name.
+        path: String,
+    },
 }
 
 /// One change that a batch asks for. UIDs that do not exist are passed over (RFC 3501 s.6.4.8).
@@ -94,9 +113,8 @@ pub enum Intent {
         from: RetainedId,
         /// Which of them, by the UIDs that they had.
         uids: Runs,
-        /// Where they go; if not said, into the mailbox they were in, wherever it is now. If that is gone, into the one
-        /// that has its name, and if there is none, it is made again, subscribed, with its special use if that is free.
-        into: Option<MailboxId>,
+        /// Where they go.
+        to: BackTo,
     },
     /// A new mailbox; missing parents are made too (RFC 3501 s.6.3.3). Answered by [`Outcome::Created`].
     CreateMailbox {
@@ -151,6 +169,13 @@ pub enum Intent {
         /// Its addresses, lower case.
         addresses: Vec<String>,
     },
+    /// What an account may hold from now on. What it holds already stays.
+    SetQuota {
+        /// Whose.
+        account: AccountId,
+        /// The limits.
+        quota: Quota,
+    },
     /// Another password.
     SetPassword {
         /// Whose.
@@ -196,6 +221,8 @@ pub enum Intent {
 pub struct Batch {
     pub(crate) bodies: Vec<Spooled>,
     pub(crate) intents: Vec<Intent>,
+    /// What is appended was accepted before: see [`Batch::accepted`].
+    pub(crate) accepted: bool,
     /// What only the store itself asks for: to give up what was expunged before this time.
     pub(crate) forget: Option<u64>,
     /// Side segments that are given up: the store's own work too.
@@ -226,6 +253,11 @@ impl Batch {
     pub fn push(&mut self, intent: Intent) -> usize {
         self.intents.push(intent);
         self.intents.len() - 1
+    }
+
+    /// What this batch appends was accepted before, at RCPT: no quota refuses it any more.
+    pub fn accepted(&mut self) {
+        self.accepted = true;
     }
 
     /// Whether nothing is asked for.
@@ -364,7 +396,7 @@ pub enum Refused {
     /// Something has reached a limit.
     #[error("a limit is reached: {0}")]
     Limit(&'static str),
-    /// The account's quota. Reserved: there are no quotas yet.
+    /// The account's quota does not allow it.
     #[error("over quota")]
     OverQuota,
     /// The batch contradicts itself (a body that it does not have, a prefix that replaces more than the body).

@@ -2,18 +2,19 @@
 //!
 //! Keys begin with a letter: `P` position · `A` account · `S` subscription · `L` alias · `D` domain · `M` mailbox's name ·
 //! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block · `x` what was expunged · `y` its
-//! blocks. Numbers in keys are big-endian, so that their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an
-//! alias with many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
+//! blocks · `Z` where an account's password lies · `z` a segment with an old one. Numbers in keys are big-endian, so that
+//! their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an alias with
+//! many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
 //!
 //! All this can change from one version to the next, but for the entries of [`PLAIN`], which snapshots hold as they are.
 
 mod retained;
 
 pub(crate) use retained::{
-    any_retained_before, put_recent, put_retained, retained, retained_block, retained_heads,
+    any_retained_before, oldest_retained, put_recent, put_retained, retained, retained_block, retained_heads,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wire::flag::Keyword;
@@ -22,7 +23,7 @@ use wire::ids::{ModSeq, Uid, UidValidity};
 use crate::codec::{Put, Take};
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::{Index, IndexError, Writes};
-use crate::record::special_use;
+use crate::record::{decode_quota, encode_quota, special_use};
 use crate::state::block::Block;
 use crate::state::directory::{Directory, MailboxInfo, Target};
 use crate::state::mailbox::{Head, Mailbox, Rows};
@@ -31,8 +32,13 @@ use crate::state::vanished::{Chunk, Vanished};
 use crate::state::world::{Counters, Position, Published, Side};
 
 /// The format of all this; another one is a rebuild.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 const PIECE: usize = 3_500;
+/// The segment in which an account's password lies; a segment in which lies one that is good no longer.
+const SECRET: u8 = b'Z';
+const SPENT: u8 = b'z';
+/// How the key of a value ends that is not cut.
+const ONLY: [u8; 3] = [0; 3];
 
 fn key(letter: u8, id: u32) -> Vec<u8> {
     let mut key = Vec::with_capacity(9);
@@ -162,6 +168,7 @@ fn directory_entries(directory: &Directory) -> BTreeMap<Vec<u8>, Vec<u8>> {
         v.str(&account.password);
         v.u64(account.credentials);
         v.i64(account.created.secs);
+        encode_quota(&account.quota, &mut v);
         account.addresses.iter().for_each(|a| v.str(a));
         entries.insert(key(b'A', account.id.0), v);
         for path in &account.subscriptions {
@@ -169,6 +176,12 @@ fn directory_entries(directory: &Directory) -> BTreeMap<Vec<u8>, Vec<u8>> {
             k.extend_from_slice(path.as_bytes());
             entries.insert(k, Vec::new());
         }
+    }
+    for (id, segment) in &directory.secrets {
+        entries.insert(key(SECRET, id.0), segment.to_le_bytes().to_vec());
+    }
+    for segment in &directory.spent {
+        entries.insert(key(SPENT, *segment), Vec::new());
     }
     for (address, to) in directory.aliases() {
         let mut v = Vec::new();
@@ -246,13 +259,15 @@ pub(crate) fn side(key: &[u8], value: &[u8]) -> Option<(u32, Side)> {
 
 /// The letters of entries that a snapshot takes as they lie here. [`Plain`] reads what every version wrote of them, and
 /// [`count_plain`] counts.
-pub(crate) const PLAIN: [u8; 3] = [b'a', retained::HEAD, retained::ROWS];
+pub(crate) const PLAIN: [u8; 5] = [SECRET, b'a', retained::HEAD, retained::ROWS, SPENT];
 
 /// Entries of [`PLAIN`], in the order of their keys, on their way to memory.
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
     sides: BTreeMap<u32, Side>,
     retained: retained::Entries,
+    secrets: BTreeMap<AccountId, u32>,
+    spent: BTreeSet<u32>,
 }
 
 impl Plain {
@@ -264,6 +279,15 @@ impl Plain {
                 self.sides.insert(number, side);
                 Some(())
             }
+            SECRET => {
+                let id = id_of(key).filter(|_| key.get(5..) == Some(&ONLY))?;
+                self.secrets.insert(AccountId(id), Take::new(value).u32()?);
+                Some(())
+            }
+            SPENT => {
+                self.spent.insert(id_of(key).filter(|_| key.get(5..) == Some(&ONLY))?);
+                Some(())
+            }
             retained::HEAD | retained::ROWS => self.retained.take(key, value, keep),
             _ => None,
         }
@@ -272,6 +296,9 @@ impl Plain {
     /// Puts them where they belong; `None` if something does not add up.
     pub(crate) fn put(self, to: &mut Published) -> Option<()> {
         to.sides = self.sides;
+        let directory = Arc::make_mut(&mut to.directory);
+        directory.secrets = self.secrets;
+        directory.spent = self.spent;
         self.retained.finish()?.into_iter().for_each(|entry| to.dirty.retained.add(entry));
         Some(())
     }
@@ -279,7 +306,12 @@ impl Plain {
 
 /// How many entries of a letter of [`PLAIN`] there must be, where memory knows.
 pub(crate) fn count_plain(published: &Published, letter: u8) -> Option<usize> {
-    (letter == b'a').then_some(published.sides.len())
+    match letter {
+        b'a' => Some(published.sides.len()),
+        SECRET => Some(published.directory.secrets.len()),
+        SPENT => Some(published.directory.spent.len()),
+        _ => None,
+    }
 }
 
 /// Everything that is always in memory.
@@ -306,6 +338,10 @@ pub(crate) fn load(index: &dyn Index) -> Result<Option<Published>, IndexError> {
     if bad || !same {
         return Err(corrupt("a mailbox's head"));
     }
+    for mailbox in published.mailboxes.values() {
+        let account = published.directory.mailbox(mailbox.id).map(|info| info.account);
+        account.into_iter().for_each(|account| published.totals.change(account, None, Some(&mailbox.head)));
+    }
     Ok(Some(published))
 }
 
@@ -330,7 +366,7 @@ fn decode_head(take: &mut Take<'_>) -> Option<(Head, u64, u32)> {
 fn load_directory(index: &dyn Index) -> Result<Directory, IndexError> {
     let mut entries: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut bad = false;
-    for letter in [b'D', b'A', b'S', b'L', b'M'] {
+    for letter in [b'D', b'A', b'S', b'L', b'M', SECRET, SPENT] {
         index.scan(
             &[letter],
             &mut |key, value| match key.len().checked_sub(3).map(|at| key.split_at(at)) {
@@ -351,6 +387,8 @@ fn directory_entry(directory: &mut Directory, key: &[u8], value: &[u8]) -> Optio
     let mut take = Take::new(value);
     let (&letter, name) = key.split_first()?;
     match letter {
+        SECRET => drop(directory.secrets.insert(AccountId(id_of(key)?), take.u32()?)),
+        SPENT => drop(directory.spent.insert(id_of(key)?)),
         b'D' => {
             directory.domains.insert(std::str::from_utf8(name).ok()?.to_owned());
         }
@@ -358,9 +396,11 @@ fn directory_entry(directory: &mut Directory, key: &[u8], value: &[u8]) -> Optio
             let id = AccountId(id_of(key)?);
             let (login, password) = (take.str()?, take.str()?);
             let (credentials, created) = (take.u64()?, take.i64()?);
+            let quota = decode_quota(&mut take)?;
             directory.add_account(id, login, password, created);
             let account = Arc::make_mut(directory.accounts.get_mut(&id)?);
             account.credentials = credentials;
+            account.quota = quota;
             while !take.is_empty() {
                 let address = take.string()?;
                 directory.targets.insert(address.clone(), Arc::new(Target::Account(id)));

@@ -47,7 +47,9 @@ pub use backup::{
 pub use commit::Commit;
 pub use health::{Health, Mode};
 pub use id::{AccountId, InternalDate, Location, MailboxId, ThreadId, UnixTime};
-pub use intent::{Batch, BodyRef, CommitError, Committed, FlagChange, Intent, Outcome, Prefix, Refused};
+pub use intent::{
+    BackTo, Batch, BodyRef, CommitError, Committed, FlagChange, Intent, Outcome, Prefix, Refused,
+};
 pub use open::{Came, OpenError, Opening, Rot};
 pub use options::{Clock, Derive, NoDigest, Octets, Options, Progress, Random, Sabotage, Tuning};
 pub use read::{Message, Messages, ReadError};
@@ -59,6 +61,7 @@ pub use state::block::Row;
 pub use state::directory::{Account, Directory, MailboxInfo, Name, Target, canonical};
 pub use state::mailbox::Head;
 pub use state::retained::{Retained, RetainedId};
+pub use state::usage::{Quota, Usage};
 pub use state::view::{Changes, View};
 pub use store::Store;
 pub use vfs::RealVfs;

@@ -88,6 +88,10 @@ pub struct Tuning {
     pub segment: u64,
     /// Bodies above this go into a segment of their own.
     pub side_above: usize,
+    /// Behind a group of one commit so many octets of the segment are filled with zeros, once those before are used up
+    /// (at most 1 MiB; 0: never). To write where nothing was written yet, the file system commits its own journal at each
+    /// fdatasync; where zeros are, it only writes. While groups hold many commits, that costs less than the zeros.
+    pub ahead: u64,
     /// All bodies in memory; above it every new one goes into a segment of its own.
     pub memory_bodies: usize,
     /// At most so many commits in a group.
@@ -222,6 +226,7 @@ impl Default for Tuning {
         Tuning {
             segment: 64 << 20,
             side_above: 256 << 10,
+            ahead: 256 << 10,
             memory_bodies: 32 << 20,
             group_commits: 256,
             group_octets: 4 << 20,

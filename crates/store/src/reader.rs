@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use wire::ids::ModSeq;
 
-use crate::id::{MailboxId, UnixTime};
+use crate::id::{AccountId, MailboxId, UnixTime};
 use crate::open::base::{self, beginning};
 use crate::open::found::{Found, look};
 use crate::open::replay::{How, Replay, Tail};
@@ -23,6 +23,7 @@ use crate::state::block::Row;
 use crate::state::directory::Directory;
 use crate::state::mailbox::Head;
 use crate::state::retained::Change;
+use crate::state::usage::Usage;
 use crate::state::view::{Changes, View};
 use crate::state::world::{Position, Published, World};
 use crate::vfs::{Open, ReadOnly, Vfs};
@@ -177,6 +178,12 @@ impl Reader {
     #[must_use]
     pub fn unique_id(&self, mailbox: MailboxId, row: &Row) -> String {
         self.files.unique_id(mailbox, row)
+    }
+
+    /// What an account holds in all its mailboxes.
+    #[must_use]
+    pub fn usage(&self, id: AccountId) -> Usage {
+        self.state.totals.get(id)
     }
 
     /// What was expunged and can be brought back, the oldest first.

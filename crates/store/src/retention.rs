@@ -55,6 +55,19 @@ pub(crate) fn look(shared: &Shared, applied: bool) {
     }
 }
 
+/// On a full disk, the oldest day of what could be brought back makes room for what has not come yet. Says whether there
+/// was any.
+pub(crate) fn give_up_the_oldest_day(shared: &Shared) -> Result<bool, IndexError> {
+    if shared.frozen() {
+        return Ok(false);
+    }
+    let index = shared.world.index().ok_or(IndexError::Closed)?;
+    let Some(oldest) = keys::oldest_retained(&**index)? else { return Ok(false) };
+    let batch = Batch { forget: Some((oldest / DAY + 1) * DAY), ..Batch::default() };
+    drop(shared.queue.push(batch));
+    Ok(true)
+}
+
 fn any_before(shared: &Shared, before: u64) -> Result<bool, IndexError> {
     {
         let published = shared.world.read();

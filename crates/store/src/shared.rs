@@ -281,9 +281,14 @@ impl Shared {
         published.dirty.octets + published.in_flight
     }
 
+    /// Whether a commit need not wait for the index.
+    pub(crate) fn has_room_in_overlay(&self) -> bool {
+        !self.threads || self.overlay() <= self.tuning.overlay
+    }
+
     /// The one case in which a commit waits for the index: too much of what is published is not in it.
     pub(crate) fn wait_for_overlay(&self) {
-        if !self.threads || self.overlay() <= self.tuning.overlay {
+        if self.has_room_in_overlay() {
             return;
         }
         self.stats.overlay_waits.fetch_add(1, Ordering::Relaxed);

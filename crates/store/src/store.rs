@@ -11,6 +11,7 @@ use crate::applier;
 use crate::backup::{self, Backed, BackupError, BackupTo};
 use crate::commit::Commit;
 use crate::commit::committer::Committer;
+use crate::commit::seat::Seat;
 use crate::compact;
 use crate::compact::work::Work;
 use crate::health::{Health, Mode};
@@ -28,6 +29,7 @@ use crate::spool::{Body, Spool, SpoolError, Spooled};
 use crate::state::block::Row;
 use crate::state::directory::Directory;
 use crate::state::mailbox::{Head, Mailbox};
+use crate::state::usage::Usage;
 use crate::state::view::{Changes, View};
 use crate::watch::{Place, Watch};
 
@@ -46,8 +48,8 @@ const THREADS: usize = 3;
 struct Inner {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// When no threads run: the committer and the compactor, to be stepped by hand.
-    committer: Mutex<Option<Committer>>,
+    seat: Arc<Seat>,
+    /// When no threads run: the compactor, to be stepped by hand.
     compactor: Mutex<Work>,
 }
 
@@ -78,17 +80,14 @@ impl Inner {
     }
 }
 
-fn start(shared: &Arc<Shared>, committer: Committer) -> Result<Vec<JoinHandle<()>>, OpenError> {
+fn start(shared: &Arc<Shared>, seat: &Arc<Seat>) -> Result<Vec<JoinHandle<()>>, OpenError> {
     let failed = |error| OpenError::Io { what: "starting a thread".into(), error };
     let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
-    let theirs = shared.clone();
+    let theirs = seat.clone();
     let commits = named("store-commit").spawn(move || {
-        let shared = theirs;
-        let run = std::panic::AssertUnwindSafe(|| committer.run());
-        if std::panic::catch_unwind(run).is_err() {
-            // Nobody knows what was being done: reading only, until the next start.
-            shared.read_only.store(true, Ordering::Relaxed);
-            shared.queue.abandon(&CommitError::Broken);
+        let seat = theirs;
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| seat.run())).is_err() {
+            seat.broken();
         }
     });
     let theirs = shared.clone();
@@ -112,15 +111,9 @@ impl Store {
     /// Opens the store, making it if the directory is empty, and says how that went.
     pub fn open(options: Options) -> Result<(Store, Opening), OpenError> {
         let (shared, writer, opening) = open::open(&options)?;
-        let committer = Committer::new(writer);
-        let (threads, committer) =
-            if options.threads { (start(&shared, committer)?, None) } else { (Vec::new(), Some(committer)) };
-        let inner = Inner {
-            shared,
-            threads: Mutex::new(threads),
-            committer: Mutex::new(committer),
-            compactor: Mutex::default(),
-        };
+        let seat = Arc::new(Seat::new(shared.clone(), Committer::new(writer)));
+        let threads = if options.threads { start(&shared, &seat)? } else { Vec::new() };
+        let inner = Inner { shared, threads: Mutex::new(threads), seat, compactor: Mutex::default() };
         Ok((Store { inner: Arc::new(inner) }, opening))
     }
 
@@ -133,18 +126,37 @@ impl Store {
     /// Does not block, but for bodies of more than [`crate::Tuning::side_above`] given as plain octets.
     #[must_use = "the answer says whether it is on disk"]
     pub fn commit(&self, mut batch: Batch) -> Commit {
-        for body in &mut batch.bodies {
-            if let Err(error) = self.put_aside(body) {
-                return Commit::refused(match error {
-                    SpoolError::Full => CommitError::Full,
-                    SpoolError::TooLarge => {
-                        CommitError::Refused(crate::Refused::Limit("the message is too large"))
-                    }
-                    SpoolError::Io(_) => CommitError::Broken,
-                });
-            }
+        match self.put_bodies_aside(&mut batch) {
+            Ok(()) => self.shared().queue.push(batch),
+            Err(error) => Commit::refused(error),
         }
-        self.shared().queue.push(batch)
+    }
+
+    /// As [`Store::commit`], but once [`Store::lend_threads`] was called it may block: while nobody else commits and the
+    /// disk is quick, the caller's thread writes the group itself, and the answer is there when this returns. No other
+    /// thread is woken for it then. One caller at a time can block so.
+    #[must_use = "the answer says whether it is on disk"]
+    pub fn commit_here(&self, mut batch: Batch) -> Commit {
+        match self.put_bodies_aside(&mut batch) {
+            Ok(()) => self.inner.seat.commit(batch),
+            Err(error) => Commit::refused(error),
+        }
+    }
+
+    /// From now on [`Store::commit_here`] may use its callers' threads to write. `slow` is called, from another thread,
+    /// when one of them has been at the disk for some milliseconds, so that whoever it was lent by can see to what it
+    /// should be doing otherwise. The first call counts.
+    pub fn lend_threads(&self, slow: impl Fn() + Send + Sync + 'static) {
+        self.inner.seat.lookout.tell(Box::new(slow));
+    }
+
+    fn put_bodies_aside(&self, batch: &mut Batch) -> Result<(), CommitError> {
+        let put = batch.bodies.iter_mut().try_for_each(|body| self.put_aside(body));
+        put.map_err(|error| match error {
+            SpoolError::Full => CommitError::Full,
+            SpoolError::TooLarge => CommitError::Refused(crate::Refused::Limit("the message is too large")),
+            SpoolError::Io(_) => CommitError::Broken,
+        })
     }
 
     /// Gives a body in memory that is too large for a group a segment of its own.
@@ -169,6 +181,12 @@ impl Store {
     #[must_use]
     pub fn head(&self, id: MailboxId) -> Option<Head> {
         self.shared().world.read().mailboxes.get(&id).map(|m| m.head)
+    }
+
+    /// What an account holds in all its mailboxes. Never touches the disk.
+    #[must_use]
+    pub fn usage(&self, id: AccountId) -> Usage {
+        self.shared().world.read().totals.get(id)
     }
 
     fn mailbox(&self, id: MailboxId) -> Result<Arc<Mailbox>, ReadError> {
@@ -317,8 +335,7 @@ impl Store {
     /// Does one step of the committer: checks, writes, publishes and answers one group. Says whether there was any.
     /// Only for a store that was opened without threads.
     pub fn step_commit(&self) -> bool {
-        let mut committer = self.inner.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        committer.as_mut().is_some_and(Committer::step)
+        !self.shared().threads && self.inner.seat.step()
     }
 
     /// Does one step of the applier: one batch for the index, the digests that wait, segments ahead of need. Says whether
@@ -354,9 +371,10 @@ impl Store {
         let shared = self.shared();
         shared.compaction.stop();
         shared.queue.close();
-        while self.step_commit() {}
-        // The committer ends once its queue is empty; the applier must not end before it.
+        // The committer's thread ends once its queue is empty. A caller may still be writing its own group: that is
+        // waited for, and from then on nobody writes. The applier must not end before.
         self.inner.join_committer();
+        self.inner.seat.finish();
         shared.stop_applier();
         self.inner.join();
         if shared.closed.swap(true, Ordering::SeqCst) {

@@ -3,13 +3,16 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use common::*;
+use store::index::sled::SledHost;
+use store::index::{Each, Index, IndexError, IndexHost, Pair, Writes};
 use store::{
-    AccountId, Clock, CommitError, Intent, MailboxId, Options, Outcome, Refused, RetainedFilter,
+    AccountId, BackTo, Clock, CommitError, Intent, MailboxId, Options, Outcome, Refused, RetainedFilter,
     RetainedMessage, Store, UnixTime,
 };
 use wire::flag::{SpecialUse, SystemFlag};
@@ -41,10 +44,10 @@ fn create(store: &Store, account: AccountId, path: &str, special_use: Option<Spe
     }
 }
 
-fn undelete(store: &Store, n: usize, into: Option<MailboxId>) -> Result<Outcome, CommitError> {
+fn undelete(store: &Store, n: usize, to: BackTo) -> Result<Outcome, CommitError> {
     let m = listed(store, true).remove(n);
     let uids = [m.row.uid.get()].into_iter().collect();
-    store.ask(Intent::Undelete { from: m.from.id, uids, into })
+    store.ask(Intent::Undelete { from: m.from.id, uids, to })
 }
 
 /// Everything that is listed, a batch for all.
@@ -54,16 +57,16 @@ fn undelete_all(store: &Store) -> Vec<Outcome> {
     for m in listed(store, false) {
         if last.replace(m.from.id) != Some(m.from.id) {
             let uids = m.from.rows().map(|row| row.uid.get()).collect();
-            batch.push(Intent::Undelete { from: m.from.id, uids, into: None });
+            batch.push(Intent::Undelete { from: m.from.id, uids, to: BackTo::Home });
         }
     }
     store.done(batch).unwrap().outcomes
 }
 
-/// The same after the index was told, after a kill, after a clean close and after a rebuild.
+/// The same before and after the index was told, after a kill, after a clean close and after a rebuild.
 fn always(store: Store, options: &Options, check: impl Fn(&Store)) -> Store {
     check(&store);
-    wait_applied(&store);
+    settle(&store);
     check(&store);
     drop(store);
     let store = Store::open(options.clone()).unwrap().0;
@@ -80,16 +83,10 @@ fn always(store: Store, options: &Options, check: impl Fn(&Store)) -> Store {
     store
 }
 
-fn wait_applied(store: &Store) {
-    while store.health().overlay > 0 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn an_expunged_message_comes_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path());
+    let (options, _) = stepped(dir.path(), 14);
     let (store, _) = Store::open(options.clone()).unwrap();
     let account = furnish(&store);
     let inbox = inbox(&store, account);
@@ -103,7 +100,7 @@ fn an_expunged_message_comes_back_as_it_was() {
     let store = always(store, &options, |store| assert_eq!(seen(store, false), must));
     let m = listed(&store, false).remove(1);
     assert_eq!(read(&store, &m.row), served(42));
-    match undelete(&store, 1, None).unwrap() {
+    match undelete(&store, 1, BackTo::Home).unwrap() {
         Outcome::Undeleted { mailbox, from, to, .. } => {
             assert_eq!((mailbox, from.to_string(), to.to_string()), (inbox, "42".into(), "101".into()));
         }
@@ -123,7 +120,7 @@ fn an_expunged_message_comes_back_as_it_was() {
         assert_eq!(read(store, &row), served(42));
     });
     // It is back already, so it cannot come back.
-    let again = Intent::Undelete { from: m.from.id, uids: runs(&[(42, 42)]), into: None };
+    let again = Intent::Undelete { from: m.from.id, uids: runs(&[(42, 42)]), to: BackTo::Home };
     assert_eq!(store.ask(again).unwrap_err(), CommitError::Refused(Refused::NotRetained));
     undelete_all(&store);
     assert_eq!(seen(&store, true), [""; 0]);
@@ -136,13 +133,15 @@ fn an_expunged_message_comes_back_as_it_was() {
 #[test]
 fn a_deleted_mailbox_comes_back_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path());
+    let (options, _) = stepped(dir.path(), 14);
     let (store, _) = Store::open(options.clone()).unwrap();
     let account = furnish(&store);
     let lists = create(&store, account, "Lists/rust", None);
     let inbox = inbox(&store, account);
     // 70 rows: more than one block.
-    (1..=70).for_each(|n| drop(append(&store, lists, n)));
+    (1..=70).for_each(|n| {
+        append(&store, lists, n);
+    });
     append(&store, inbox, 71);
     expunge(&store, lists, &[(5, 5)]);
     flag(&store, lists, &[(6, 6)], &[SystemFlag::Flagged], &["kept"]);
@@ -182,14 +181,16 @@ fn what_lives_on_elsewhere_is_hidden_and_what_went_twice_is_listed_once() {
     let (store, _) = open(dir.path());
     let account = furnish(&store);
     let (inbox, work) = (inbox(&store, account), create(&store, account, "Work", None));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     store.ask(Intent::Move { from: inbox, uids: runs(&[(1, 2)]), to: work }).unwrap();
     assert_eq!(seen(&store, false), [""; 0]);
     assert_eq!(seen(&store, true), ["INBOX 2", "INBOX 1"]);
     expunge(&store, work, &[(2, 2)]);
     assert_eq!(seen(&store, false), ["Work 2"]);
     assert_eq!(seen(&store, true), ["Work 2", "INBOX 2", "INBOX 1"]);
-    undelete(&store, 1, None).unwrap();
+    undelete(&store, 1, BackTo::Home).unwrap();
     assert_eq!(store.view(inbox).unwrap().exists(), 2);
     assert_eq!(seen(&store, false), [""; 0]);
     let other = RetainedFilter { path: Some("Work".into()), all: true, ..RetainedFilter::default() };
@@ -202,43 +203,52 @@ fn where_messages_come_back_to() {
     let (store, _) = open(dir.path());
     let account = furnish(&store);
     let work = create(&store, account, "Work", None);
-    (1..=4).for_each(|n| drop(append(&store, work, n)));
-    let back = |into: Option<MailboxId>| match undelete(&store, 0, into).unwrap() {
+    (1..=4).for_each(|n| {
+        append(&store, work, n);
+    });
+    let back = |to: BackTo| match undelete(&store, 0, to).unwrap() {
         Outcome::Undeleted { mailbox, .. } => mailbox,
         other => panic!("{other:?}"),
     };
     // Renamed: the mailbox is the same.
     expunge(&store, work, &[(4, 4)]);
     store.ask(Intent::RenameMailbox { mailbox: work, to: "Play".into() }).unwrap();
-    assert_eq!(back(None), work);
+    assert_eq!(back(BackTo::Home), work);
     // Gone, and another has its name.
     expunge(&store, work, &[(3, 3)]);
     store.ask(Intent::DeleteMailbox { mailbox: work }).unwrap();
     let play = create(&store, account, "Play", None);
-    assert_eq!(back(None), play);
+    assert_eq!(back(BackTo::Home), play);
     // Where it is told.
     let inbox = inbox(&store, account);
-    assert_eq!(back(Some(inbox)), inbox);
+    assert_eq!(back(BackTo::Mailbox(inbox)), inbox);
     store.ask(Intent::DeleteMailbox { mailbox: play }).unwrap();
-    let gone = undelete(&store, 0, Some(play)).unwrap_err();
+    let gone = undelete(&store, 0, BackTo::Mailbox(play)).unwrap_err();
     assert_eq!(gone, CommitError::Refused(Refused::NoSuchMailbox));
     // An account that is gone: only where it is told.
     store.ask(Intent::RemoveAccount { account }).unwrap();
     let add = Intent::AddAccount { login: "bob".into(), password: "$hash$".into(), addresses: vec![] };
     let Outcome::Account(bob) = store.ask(add).unwrap() else { panic!("no account") };
-    let gone = undelete(&store, 0, None).unwrap_err();
+    let gone = undelete(&store, 0, BackTo::Home).unwrap_err();
     assert_eq!(gone, CommitError::Refused(Refused::NoSuchAccount));
     let into = store.directory().mailbox_at(bob, "INBOX").unwrap().id;
-    assert_eq!(back(Some(into)), into);
+    assert_eq!(back(BackTo::Mailbox(into)), into);
+    assert_eq!(back(BackTo::Path { account: bob, path: "inbox".into() }), into);
+    let made = back(BackTo::Path { account: bob, path: "Old/mail".into() });
+    let directory = store.directory();
+    assert_eq!(directory.mailbox(made).unwrap().path, "Old/mail");
+    assert!(directory.account(bob).unwrap().subscriptions.contains("Old/mail"));
 }
 
 #[test]
 fn several_expunges_of_one_batch_are_one_entry() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path());
+    let (options, _) = stepped(dir.path(), 14);
     let (store, _) = Store::open(options.clone()).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=9).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=9).for_each(|n| {
+        append(&store, inbox, n);
+    });
     let mut batch = store::Batch::new();
     for uids in [runs(&[(7, 8)]), runs(&[(2, 3)])] {
         batch.push(Intent::Expunge { mailbox: inbox, uids, only_deleted: false });
@@ -290,7 +300,9 @@ fn after_its_days_and_one_more_it_is_given_up() {
     let (mut options, clock) = stepped(dir.path(), 3);
     let (store, _) = Store::open(options.clone()).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     expunge(&store, inbox, &[(1, 1)]);
     clock.seconds.fetch_add(DAY, Ordering::SeqCst);
     expunge(&store, inbox, &[(2, 2)]);
@@ -321,7 +333,9 @@ fn with_no_days_nothing_is_kept() {
     let (options, _) = stepped(dir.path(), 0);
     let (store, _) = Store::open(options).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     for n in 1..=3 {
         expunge(&store, inbox, &[(n, n)]);
         settle(&store);
@@ -335,7 +349,9 @@ fn while_the_clock_cannot_be_believed_nothing_is_given_up() {
     let (options, clock) = stepped(dir.path(), 1);
     let (store, _) = Store::open(options).unwrap();
     let inbox = inbox(&store, furnish(&store));
-    (1..=3).for_each(|n| drop(append(&store, inbox, n)));
+    (1..=3).for_each(|n| {
+        append(&store, inbox, n);
+    });
     expunge(&store, inbox, &[(1, 1)]);
     settle(&store);
     clock.jump.fetch_add(9 * DAY, Ordering::SeqCst);
@@ -350,4 +366,177 @@ fn while_the_clock_cannot_be_believed_nothing_is_given_up() {
     clock.seconds.fetch_add(7_200, Ordering::SeqCst);
     settle(&store);
     assert_eq!(seen(&store, false), ["INBOX 2"]);
+}
+
+/// An index whose batches wait while a gate is shut, and that does something before it next gives rows of an expunge.
+#[derive(Debug)]
+struct Waiting {
+    below: Arc<dyn IndexHost>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    /// Shut, and somebody waits before it.
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+    before_rows: Before,
+}
+
+#[derive(Default)]
+struct Before(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl std::fmt::Debug for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Before")
+    }
+}
+
+impl Gate {
+    fn set(&self, shut: bool) {
+        self.state.lock().unwrap().0 = shut;
+        self.changed.notify_all();
+    }
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.0 {
+            state.1 = true;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap();
+        }
+        state.1 = false;
+    }
+    fn until_somebody_waits(&self) {
+        drop(self.changed.wait_while(self.state.lock().unwrap(), |state| !state.1).unwrap());
+    }
+}
+
+impl IndexHost for Waiting {
+    fn open(&self, dir: &str) -> Result<Arc<dyn Index>, IndexError> {
+        Ok(Arc::new(WaitingIndex(self.below.open(dir)?, self.gate.clone())))
+    }
+}
+
+#[derive(Debug)]
+struct WaitingIndex(Arc<dyn Index>, Arc<Gate>);
+
+impl Index for WaitingIndex {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.0.get(key)
+    }
+    fn scan(&self, prefix: &[u8], each: Each<'_>) -> Result<(), IndexError> {
+        if prefix.first() == Some(&b'y') {
+            let before = self.1.before_rows.0.lock().unwrap().take();
+            before.into_iter().for_each(|act| act());
+        }
+        self.0.scan(prefix, each)
+    }
+    fn range(&self, from: &[u8], to: &[u8], each: Each<'_>) -> Result<(), IndexError> {
+        self.0.range(from, to, each)
+    }
+    fn page(&self, from: &[u8], to: &[u8], octets: usize) -> Result<Vec<Pair>, IndexError> {
+        self.0.page(from, to, octets)
+    }
+    fn apply(&self, writes: Writes) -> Result<(), IndexError> {
+        self.1.pass();
+        self.0.apply(writes)
+    }
+    fn flush(&self) -> Result<(), IndexError> {
+        self.0.flush()
+    }
+    fn close(&self) -> Result<(), IndexError> {
+        self.0.close()
+    }
+}
+
+#[test]
+fn what_is_on_its_way_to_the_index_is_listed_and_can_be_brought_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let mut options = options(dir.path());
+    options.index = Arc::new(Waiting { below: Arc::new(SledHost::new(dir.path())), gate: gate.clone() });
+    let (store, _) = Store::open(options).unwrap();
+    let inbox = inbox(&store, furnish(&store));
+    for n in 1..=3 {
+        append(&store, inbox, n);
+    }
+    gate.set(true);
+    expunge(&store, inbox, &[(1, 2)]);
+    gate.until_somebody_waits();
+    assert_eq!(seen(&store, false), ["INBOX 2", "INBOX 1"]);
+    undelete(&store, 0, BackTo::Home).unwrap();
+    // Over what is on its way lies what came later.
+    assert_eq!(seen(&store, false), ["INBOX 1"]);
+    gate.set(false);
+    while store.health().overlay > 0 {
+        assert_eq!(seen(&store, false), ["INBOX 1"]);
+    }
+    assert_eq!(seen(&store, false), ["INBOX 1"]);
+    store.close().unwrap();
+}
+
+#[test]
+fn an_entry_that_changes_while_it_is_read_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(Gate::default());
+    let mut options = options(dir.path());
+    options.index = Arc::new(Waiting { below: Arc::new(SledHost::new(dir.path())), gate: gate.clone() });
+    options.tuning.apply_every = Duration::from_millis(1);
+    let (store, _) = Store::open(options).unwrap();
+    let inbox = inbox(&store, furnish(&store));
+    for n in 1..=3 {
+        append(&store, inbox, n);
+    }
+    expunge(&store, inbox, &[(1, 3)]);
+    let from = listed(&store, false)[0].from.id;
+    let applied = |store: &Store| {
+        while store.health().overlay > 0 {
+            std::thread::yield_now();
+        }
+    };
+    applied(&store);
+    let other = store.clone();
+    // Its head is read by then.
+    *gate.before_rows.0.lock().unwrap() = Some(Box::new(move || {
+        let back = Intent::Undelete { from, uids: runs(&[(2, 2)]), to: BackTo::Home };
+        other.ask(back).unwrap();
+        applied(&other);
+    }));
+    assert_eq!(seen(&store, false), ["INBOX 3", "INBOX 1"]);
+    assert_eq!(store.health().condemned, None);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_list_can_be_made_while_others_delete_and_bring_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open_with(dir.path(), |o| o.tuning.apply_every = Duration::from_millis(1));
+    let inbox = inbox(&store, furnish(&store));
+    for n in 1..=100 {
+        append(&store, inbox, n);
+    }
+    expunge(&store, inbox, &[(1, 100)]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..60 {
+                // One of the old entry, and what came back goes again.
+                let m = listed(&store, false).pop().unwrap();
+                let uids = [m.row.uid.get()].into_iter().collect();
+                let back = store.ask(Intent::Undelete { from: m.from.id, uids, to: BackTo::Home }).unwrap();
+                let Outcome::Undeleted { to, .. } = back else { panic!("{back:?}") };
+                store.ask(Intent::Expunge { mailbox: inbox, uids: to, only_deleted: false }).unwrap();
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        while !stop.load(Ordering::SeqCst) && !writer.is_finished() {
+            // What moves while the list is made may be missing; nothing is in it twice, and nothing breaks.
+            let contents: BTreeSet<_> = listed(&store, true).iter().map(|m| m.row.content).collect();
+            let once: BTreeSet<_> = listed(&store, false).iter().map(|m| m.row.content).collect();
+            assert!(!once.is_empty() && contents.len() <= 100 && once.len() <= 100);
+        }
+        writer.join().unwrap();
+    });
+    assert_eq!(store.health().condemned, None);
+    assert_eq!(listed(&store, false).len(), 100);
 }

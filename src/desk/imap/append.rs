@@ -7,7 +7,8 @@ use wire::imap::code::Code;
 use wire::imap::command::Append;
 use wire::imap::session::Ended;
 
-use super::{ImapDesk, Outcome, blocking, error};
+use super::{ImapDesk, Outcome, error};
+use crate::disk;
 
 /// A message that is being appended.
 pub(super) struct Appending {
@@ -25,7 +26,8 @@ impl Appending {
             return;
         }
         let spool = &mut self.spool;
-        let pushed = if spool.is_large() { blocking(|| spool.push(octets)) } else { spool.push(octets) };
+        let pushed =
+            if spool.is_large() { disk::blocking(|| spool.push(octets)) } else { spool.push(octets) };
         self.failed = pushed.err();
     }
 }
@@ -64,13 +66,13 @@ impl ImapDesk {
             return Err(spool_error(&error));
         }
         // A large one is synced here, by this connection's own thread.
-        let finished = if spool.is_large() { blocking(|| spool.finish()) } else { spool.finish() };
+        let finished = if spool.is_large() { disk::blocking(|| spool.finish()) } else { spool.finish() };
         let spooled = finished.map_err(|e| spool_error(&e))?;
         let octets = spooled.len();
         let mut batch = Batch::new();
         let body = batch.body(spooled);
         batch.push(Intent::Append { mailbox, body, prefix: Prefix::default(), flags, date });
-        let committed = self.store.commit(batch).await.map_err(|e| match e {
+        let committed = disk::commit(&self.store, batch).await.map_err(|e| match e {
             CommitError::Refused(Refused::NoSuchMailbox) => no_mailbox(),
             other => error::commit(&other),
         })?;

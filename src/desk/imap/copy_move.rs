@@ -9,6 +9,7 @@ use wire::imap::response;
 use wire::imap::session::Ended;
 
 use super::{ImapDesk, Outcome, error};
+use crate::disk;
 use crate::net::Out;
 
 impl ImapDesk {
@@ -57,7 +58,7 @@ impl ImapDesk {
 
     /// COPYUID of what was copied or moved; `None` if nothing was there any more.
     async fn carry(&self, intent: Intent) -> Result<Option<Code>, Ended> {
-        let committed = self.store.commit(Batch::of(intent)).await.map_err(|e| match e {
+        let committed = disk::commit(&self.store, Batch::of(intent)).await.map_err(|e| match e {
             CommitError::Refused(Refused::NoSuchMailbox) => {
                 Ended::no(Some(Code::TryCreate), "There is no such mailbox")
             }

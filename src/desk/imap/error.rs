@@ -29,6 +29,7 @@ pub(super) fn commit(error: &CommitError) -> Ended {
         Refused::IntoItself => no(Code::Cannot, "A mailbox cannot be moved below itself"),
         Refused::KeywordLimit => no(Code::Limit, "The mailbox has too many keywords"),
         Refused::Limit(_) => no(Code::Limit, "A limit is reached"),
+        // RFC 9208 s.4.3.1
         Refused::OverQuota => no(Code::OverQuota, "The quota is used up"),
         other => {
             tracing::error!(error = %other, "the store refused what a session asked");

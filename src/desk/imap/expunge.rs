@@ -6,6 +6,7 @@ use wire::imap::command::Messages;
 use wire::imap::session::Ended;
 
 use super::{ImapDesk, Outcome, error};
+use crate::disk;
 
 impl ImapDesk {
     pub(super) async fn expunge(&mut self, uids: Option<&SeqSet>) -> Outcome {
@@ -35,7 +36,7 @@ impl ImapDesk {
             return Ok(0);
         }
         let intent = Intent::Expunge { mailbox, uids, only_deleted: true };
-        let committed = self.store.commit(Batch::of(intent)).await.map_err(|e| error::commit(&e))?;
+        let committed = disk::commit(&self.store, Batch::of(intent)).await.map_err(|e| error::commit(&e))?;
         Ok(match committed.outcomes.first() {
             Some(store::Outcome::Expunged(gone)) => gone.count(),
             _ => 0,

@@ -16,7 +16,8 @@ use wire::imap::session::Ended;
 
 use super::recents::lower_bound;
 use super::selected::{keywords_of, write};
-use super::{ImapDesk, Outcome, STEP, blocking, error, section};
+use super::{ImapDesk, Outcome, STEP, error, section};
+use crate::disk;
 use crate::mime::{self, Digest};
 use crate::net::Out;
 
@@ -99,7 +100,7 @@ impl ImapDesk {
                 self.set_seen(&mut piece, &now).await;
             }
             let store = &self.store;
-            let read = blocking(|| load(store, &mut piece, &needs));
+            let read = disk::blocking(|| load(store, &mut piece, &needs));
             failed = failed.or(read.err().map(|e| error::read(&e)));
             for loaded in &piece {
                 match tell(loaded, items, &needs, now.keywords(), out).await {
@@ -161,7 +162,7 @@ impl ImapDesk {
             change: FlagChange::Add(seen),
             unchanged_since: None,
         };
-        match self.store.commit(Batch::of(intent)).await {
+        match disk::commit(&self.store, Batch::of(intent)).await {
             Ok(committed) => {
                 if let Some(selected) = &mut self.selected {
                     selected.did(committed.at);
@@ -290,7 +291,7 @@ async fn tell(
         if let (FetchItem::Section(item), Some(message)) = (item, &loaded.message) {
             let mut find = || section::find(message, digest.as_ref(), item, &mut header);
             // Of what is not in memory, the header has to be looked for on disk.
-            let here = if message.whole().is_some() { find() } else { blocking(find) };
+            let here = if message.whole().is_some() { find() } else { disk::blocking(find) };
             found.push(here.map_err(Failed::Before)?);
         }
     }

@@ -8,12 +8,13 @@ use wire::imap::name::MailboxName;
 use wire::imap::response;
 use wire::imap::session::{Ended, NewState};
 
-use super::{ImapDesk, Outcome, blocking, error, recents};
+use super::{ImapDesk, Outcome, error, recents};
+use crate::disk;
 use crate::net::Out;
 
 impl ImapDesk {
     async fn change(&self, batch: Batch) -> Result<(), Ended> {
-        self.store.commit(batch).await.map(drop).map_err(|e| error::commit(&e))
+        disk::commit(&self.store, batch).await.map(drop).map_err(|e| error::commit(&e))
     }
 
     /// What a user makes is subscribed: half the clients show nothing else.
@@ -129,7 +130,7 @@ impl ImapDesk {
         if head.exists == 0 || self.recents.is_none(info.id, next) {
             return Ok(0);
         }
-        let view: View = blocking(|| self.store.view(info.id)).map_err(|e| error::read(&e))?;
+        let view: View = disk::blocking(|| self.store.view(info.id)).map_err(|e| error::read(&e))?;
         Ok(self.recents.of(&view, false).map_or(0, |run| recents::count(&view, run)))
     }
 }

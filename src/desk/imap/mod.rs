@@ -218,11 +218,3 @@ impl Desk for ImapDesk {
         self.session.as_ref().and_then(Session::over)
     }
 }
-
-/// Runs what may wait for the disk, so that other connections of this thread go on meanwhile.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::try_current().map(|h| h.runtime_flavor()) {
-        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
-}

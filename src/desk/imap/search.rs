@@ -18,8 +18,9 @@ use wire::imap::search::{SearchKey, SearchText};
 use wire::imap::session::Ended;
 
 use super::selected::{Selected, write};
-use super::{ImapDesk, Outcome, blocking, fetch};
+use super::{ImapDesk, Outcome, fetch};
 use crate::clock;
+use crate::disk;
 use crate::mime::text::{Where, Words, read};
 use crate::mime::words::{fold, header_text};
 use crate::mime::{Digest, header};
@@ -313,7 +314,7 @@ impl ImapDesk {
             true
         };
         let mut probed = None;
-        while if reads { blocking(|| look(&mut found)) } else { look(&mut found) } {
+        while if reads { disk::blocking(|| look(&mut found)) } else { look(&mut found) } {
             tokio::task::yield_now().await;
             // A client that sends no more may still wait for this. One that is gone refuses what is said to it, and
             // the driver ends the connection and this with it.

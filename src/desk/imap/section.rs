@@ -5,8 +5,8 @@ use store::{Message, ReadError};
 use wire::imap::fetch::{FieldName, SectionItem, SectionText};
 use wire::imap::response::Fetch;
 
-use super::blocking;
 use super::fetch::Failed;
+use crate::disk;
 use crate::mime::{self, Digest, What};
 use crate::net::Out;
 
@@ -137,7 +137,7 @@ async fn stream(message: &Message, from: u64, to: u64, out: &Out) -> Result<(), 
     let mut at = from;
     while at < to {
         let want = usize::try_from((to - at).min(PART)).unwrap_or(0);
-        let octets = blocking(|| read(message, at, want)).map_err(|e| {
+        let octets = disk::blocking(|| read(message, at, want)).map_err(|e| {
             tracing::error!(error = %e, "a message cannot be read to its end");
             Failed::Within
         })?;

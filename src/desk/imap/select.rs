@@ -9,7 +9,8 @@ use wire::imap::response;
 use wire::imap::session::{Ended, NewState};
 
 use super::selected::{Selected, flags};
-use super::{ImapDesk, Outcome, blocking, error};
+use super::{ImapDesk, Outcome, error};
+use crate::disk;
 use crate::net::Out;
 
 /// Messages looked at in search of the first one without `\Seen`. RFC 3501 s.7.1 lets UNSEEN be left out.
@@ -32,7 +33,7 @@ impl ImapDesk {
         let id = self.mailbox(name).map_err(gone)?.id;
         // The watch is taken first, so that no change falls between.
         let watch = self.store.watch(id);
-        let view = blocking(|| self.store.view(id)).map_err(|e| gone(error::read(&e)))?;
+        let view = disk::blocking(|| self.store.view(id)).map_err(|e| gone(error::read(&e)))?;
         let selected = Selected::new(view, read_only, watch, &self.recents);
         let view = selected.told();
         let recent = selected.recent_count();

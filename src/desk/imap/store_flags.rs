@@ -8,6 +8,7 @@ use wire::imap::session::Ended;
 
 use super::selected::{tell_flags, write};
 use super::{ImapDesk, Outcome, error};
+use crate::disk;
 use crate::net::Out;
 
 impl ImapDesk {
@@ -31,7 +32,7 @@ impl ImapDesk {
             StoreHow::Remove => FlagChange::Remove(flags),
         };
         let intent = Intent::Flags { mailbox, uids: uids.clone(), change, unchanged_since: None };
-        let committed = self.store.commit(Batch::of(intent)).await.map_err(|e| error::commit(&e))?;
+        let committed = disk::commit(&self.store, Batch::of(intent)).await.map_err(|e| error::commit(&e))?;
         if let Some(selected) = &mut self.selected {
             selected.did(committed.at);
         }

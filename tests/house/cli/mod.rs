@@ -5,7 +5,9 @@ mod demo;
 mod index;
 mod people;
 mod port;
+mod quota;
 mod serve;
+mod undelete;
 mod words;
 
 use std::io::{BufRead, BufReader, Read, Write};

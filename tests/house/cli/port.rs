@@ -268,3 +268,21 @@ fn root_reads_what_the_owner_of_the_data_cannot() {
         }
     }
 }
+
+#[test]
+fn an_import_fills_an_account_up_to_its_quota_and_says_what_had_no_room() {
+    let host = household();
+    let source = host.directory.path().join("q.mbox");
+    mbox(&source, 40, 500);
+    assert_eq!(host.run(&["account", "quota", ANNA, "--messages", "25"]).code, 0);
+    let done = host.run(&["import", source.to_str().unwrap(), "--account", ANNA, "--json"]);
+    assert_ne!(done.code, 0, "not everything came over");
+    let list = host.run(&["account", "list", "--json"]);
+    assert!(list.out.contains("\"messages\":25,"), "{}", list.out);
+    assert!((done.out.clone() + &done.err).contains("quota"), "{} {}", done.out, done.err);
+    // With more room, the rest comes, and nothing twice.
+    assert_eq!(host.run(&["account", "quota", ANNA, "--none"]).code, 0);
+    assert_eq!(host.run(&["import", source.to_str().unwrap(), "--account", ANNA]).code, 0);
+    let list = host.run(&["account", "list", "--json"]);
+    assert!(list.out.contains("\"messages\":40,"), "{}", list.out);
+}

@@ -8,7 +8,7 @@ use wire::flag::{FlagNames, Keyword, SystemFlag, SystemFlags};
 use wire::ids::{ModSeq, Runs, Uid};
 
 use super::builder::Builder;
-use crate::id::{InternalDate, Location, MailboxId, UnixTime};
+use crate::id::{AccountId, InternalDate, Location, MailboxId, UnixTime};
 use crate::index::IndexError;
 use crate::intent::{BodyRef, FlagChange, Intent, Outcome, Prefix, Refused};
 use crate::record::{Delivery, Record};
@@ -17,6 +17,7 @@ use crate::spool::{Body, Spooled};
 use crate::state::block::Row;
 use crate::state::draft::Draft;
 use crate::state::mailbox::{Mailbox, Rows};
+use crate::state::usage::{Quota, Usage};
 
 /// Octets that may stand before a body.
 const PREFIX: usize = 4 << 20;
@@ -57,6 +58,8 @@ pub(crate) struct Check<'a, 'w> {
     pub(crate) now: UnixTime,
     /// The clock cannot be believed: nothing is given up.
     pub(crate) frozen: bool,
+    /// What is appended was accepted before: no quota refuses it.
+    pub(crate) accepted: bool,
     /// Whether anything was recorded.
     pub(crate) records: bool,
 }
@@ -93,7 +96,7 @@ impl Check<'_, '_> {
             Intent::Expunge { mailbox, uids, only_deleted } => self.expunge(*mailbox, uids, *only_deleted),
             Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, false),
             Intent::Move { from, uids, to } => self.copy(*from, uids, *to, true),
-            Intent::Undelete { from, uids, into } => self.undelete(*from, uids, *into),
+            Intent::Undelete { from, uids, to } => self.undelete(*from, uids, to),
             other => self.directory_intent(other),
         }
     }
@@ -113,15 +116,15 @@ impl Check<'_, '_> {
     }
 
     /// The mailbox's account and name, as deliveries record them.
-    pub(super) fn whereabouts(&self, id: MailboxId) -> Result<(crate::id::AccountId, String), Stop> {
+    pub(super) fn whereabouts(&self, id: MailboxId) -> Result<(AccountId, String), Stop> {
         let info = self.draft.directory().mailbox(id).ok_or(Refused::NoSuchMailbox)?;
         Ok((info.account, info.path.clone()))
     }
 
-    fn place_body(&mut self, body: BodyRef) -> Result<(Location, u64), Stop> {
+    fn place_body(&mut self, body: BodyRef) -> Result<Location, Stop> {
         let spooled = self.bodies.get(body.0).ok_or(Refused::BadBatch)?;
         if let Some(Some(at)) = self.placed.get(body.0) {
-            return Ok((*at, spooled.len()));
+            return Ok(*at);
         }
         let at = match &spooled.body {
             Body::Memory { octets, crcs, .. } => {
@@ -136,7 +139,7 @@ impl Check<'_, '_> {
         if let Some(slot) = self.placed.get_mut(body.0) {
             *slot = Some(at);
         }
-        Ok((at, spooled.len()))
+        Ok(at)
     }
 
     fn append(
@@ -153,10 +156,14 @@ impl Check<'_, '_> {
         if prefix.octets.len() > PREFIX {
             return Err(Refused::Limit("the prefix is too long").into());
         }
-        let keywords = self.keyword_bits(id, &rows, &flags.keywords)?;
-        let (at, octets) = self.place_body(body)?;
+        let octets = self.bodies.get(body.0).ok_or(Refused::BadBatch)?.len();
         let served = octets.checked_sub(u64::from(prefix.replaces)).ok_or(Refused::BadBatch)?;
         let size = u32::try_from(served + prefix.octets.len() as u64).map_err(|_| Refused::Limit("size"))?;
+        if !self.accepted {
+            self.within_quota(account, Usage { storage: u64::from(size), messages: 1 })?;
+        }
+        let keywords = self.keyword_bits(id, &rows, &flags.keywords)?;
+        let at = self.place_body(body)?;
         let delivery = Delivery {
             body: at,
             replaces: prefix.replaces,
@@ -177,6 +184,13 @@ impl Check<'_, '_> {
             self.delivered.push((content, body, prefix.clone()));
         }
         Ok(Outcome::Placed { mailbox: id, uid, uid_validity: mailbox.head.uid_validity })
+    }
+
+    /// Whether an account may hold so much more.
+    pub(super) fn within_quota(&self, account: AccountId, more: Usage) -> Result<(), Refused> {
+        let quota = self.draft.directory().account(account).map_or(Quota::default(), |a| a.quota);
+        let allowed = quota.is_none() || quota.allows(self.draft.usage(account), more);
+        if allowed { Ok(()) } else { Err(Refused::OverQuota) }
     }
 
     /// The bits of keywords in a mailbox; those that it has no name for get one.
@@ -264,6 +278,11 @@ impl Check<'_, '_> {
         let (target, there) = self.mailbox(to)?;
         let (account, path) = self.whereabouts(to)?;
         let rows = in_runs(&source, uids);
+        // A move within the account takes up no more room, and nothing takes up none.
+        let more = !remove || self.whereabouts(from)?.0 != account;
+        if more && !rows.is_empty() {
+            self.within_quota(account, Usage::of(rows.iter().map(|row| row.size)))?;
+        }
         let bits = self.map_keywords(&source.keywords, to, &there, &rows)?;
         let mut next = target.head.uid_next;
         let mut placed = Vec::with_capacity(rows.len());

@@ -34,6 +34,12 @@ impl Check<'_, '_> {
                 let credentials = self.account(*account)?.credentials.saturating_add(1);
                 self.done(&Record::Password { id: *account, password: password.clone(), credentials })
             }
+            Intent::SetQuota { account, quota } => {
+                if self.account(*account)?.quota == *quota {
+                    return Ok(Outcome::Done);
+                }
+                self.done(&Record::Quota { account: *account, quota: *quota })
+            }
             Intent::RemoveAccount { account } => {
                 self.account(*account)?;
                 self.done(&Record::AccountGone { id: *account })

@@ -5,26 +5,23 @@ use wire::ids::Runs;
 
 use super::check::{Check, Stop, mapped};
 use crate::id::MailboxId;
-use crate::intent::{Outcome, Refused};
+use crate::intent::{BackTo, Outcome, Refused};
 use crate::record::Record;
 use crate::state::block::Row;
 use crate::state::retained::{Retained, RetainedId, seconds};
+use crate::state::usage::Usage;
 
 impl Check<'_, '_> {
-    pub(super) fn undelete(
-        &mut self,
-        from: RetainedId,
-        uids: &Runs,
-        into: Option<MailboxId>,
-    ) -> Result<Outcome, Stop> {
+    pub(super) fn undelete(&mut self, from: RetainedId, uids: &Runs, to: &BackTo) -> Result<Outcome, Stop> {
         let entry = self.draft.retained(&from)?.ok_or(Refused::NotRetained)?;
         let rows: Vec<Row> = entry.rows_in(uids).collect();
         if rows.is_empty() {
             return Err(Refused::NotRetained.into());
         }
-        let to = self.undelete_into(&entry, into)?;
+        let to = self.undelete_to(&entry, to)?;
         let (target, there) = self.mailbox(to)?;
         let (account, path) = self.whereabouts(to)?;
+        self.within_quota(account, Usage::of(rows.iter().map(|row| row.size)))?;
         let bits = self.map_keywords(&entry.keywords, to, &there, &rows)?;
         let mut next = target.head.uid_next;
         let mut placed = Vec::with_capacity(rows.len());
@@ -50,22 +47,26 @@ impl Check<'_, '_> {
     }
 
     /// The mailbox that messages come back to.
-    fn undelete_into(&mut self, entry: &Retained, into: Option<MailboxId>) -> Result<MailboxId, Stop> {
+    fn undelete_to(&mut self, entry: &Retained, to: &BackTo) -> Result<MailboxId, Stop> {
         let directory = self.draft.directory();
-        if let Some(id) = into {
-            return directory.mailbox(id).map(|info| info.id).ok_or(Refused::NoSuchMailbox.into());
-        }
-        let account = entry.account;
-        if directory.account(account).is_none() {
-            return Err(Refused::NoSuchAccount.into());
-        }
-        let there =
-            directory.mailbox(entry.id.mailbox).or_else(|| directory.mailbox_at(account, &entry.path));
-        if let Some(info) = there {
+        let (account, path) = match to {
+            BackTo::Mailbox(id) => {
+                return directory.mailbox(*id).map(|info| info.id).ok_or(Refused::NoSuchMailbox.into());
+            }
+            BackTo::Home => {
+                if let Some(info) = directory.mailbox(entry.id.mailbox) {
+                    return Ok(info.id);
+                }
+                (entry.account, &entry.path)
+            }
+            BackTo::Path { account, path } => (*account, path),
+        };
+        self.account(account)?;
+        if let Some(info) = directory.mailbox_at(account, path) {
             return Ok(info.id);
         }
         let special_use = entry.special_use.filter(|&s| directory.special(account, s).is_none());
-        self.create_mailbox(account, &entry.path, special_use, true)
+        self.create_mailbox(account, path, special_use, true)
     }
 
     /// Gives up what was expunged before a time: nothing from this second on, whatever was asked for, so that nothing is

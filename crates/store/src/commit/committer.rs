@@ -1,7 +1,7 @@
 //! The committer: takes what is asked for, checks it in order, writes one group, and only then answers.
 //!
-//! A step function, so that a test can drive it by hand; in production a thread does. The order is the whole point:
-//! write, fdatasync, publish, answer, wake the watchers.
+//! A step function, so that a test can drive it by hand; in production whoever sits in the [`super::seat`] does. The
+//! order is the whole point: write, fdatasync, publish, answer, wake the watchers.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use wire::ids::ModSeq;
 
 use super::builder::Builder;
 use super::check::{Check, Stop};
-use super::queue::{Found, Request};
+use super::queue::Request;
 use super::writer::{RollError, Writer, out_of_space};
 use crate::digest::Job;
 use crate::id::{Location, UnixTime};
@@ -30,7 +30,6 @@ pub(crate) struct Committer {
     pub(crate) writer: Writer,
     buffer: Vec<u8>,
     read_only: bool,
-    /// How long the last fdatasync took, and how many it answered.
     last: (Duration, usize),
 }
 
@@ -53,18 +52,9 @@ impl Committer {
         Committer { writer, buffer: Vec::new(), read_only: false, last: (Duration::ZERO, 0) }
     }
 
-    /// The thread's life.
-    pub(crate) fn run(mut self) {
-        let shared = self.writer.shared.clone();
-        while shared.queue.wait() == Found::Work {
-            // While many write, those who were answered last are about to come again: a short wait, far below that of
-            // the fdatasync it saves, keeps them in one group. Whoever is alone never waits.
-            if self.last.1 > 1 {
-                shared.queue.gather(self.last.1, self.last.0 / 8);
-            }
-            shared.wait_for_overlay();
-            self.step();
-        }
+    /// How long the last write with its fdatasync took, and how many it answered.
+    pub(crate) fn last(&self) -> (Duration, usize) {
+        self.last
     }
 
     /// Writes one group of what is asked for. Says whether there was anything.
@@ -145,6 +135,7 @@ impl Committer {
             commit: ModSeq(commit),
             now,
             frozen: shared.frozen(),
+            accepted: request.batch.accepted,
             records: false,
         };
         let intents = request.batch.intents.iter().map(|i| check.intent(i));
@@ -223,7 +214,7 @@ impl Committer {
             bodies.get(body).and_then(|b| b.octets()).unwrap_or_default()
         };
         let before = shared.clock.monotonic();
-        let written = self.writer.write(builder, now, first_commit, body);
+        let written = self.writer.write(builder, now, first_commit, done.len() == 1, body);
         let took = shared.clock.monotonic().saturating_sub(before);
         self.last = (took, done.len());
         let stats = &shared.stats;

@@ -5,7 +5,9 @@ pub(crate) mod check;
 mod check_directory;
 mod check_undelete;
 pub(crate) mod committer;
+mod lookout;
 pub(crate) mod queue;
+pub(crate) mod seat;
 pub(crate) mod writer;
 
 use std::future::Future;
@@ -27,6 +29,8 @@ pub struct Commit {
 struct Answer {
     result: Option<Result<Committed, CommitError>>,
     waker: Option<Waker>,
+    /// A thread waits: telling it is a system call that most answers do not need.
+    waiting: bool,
 }
 
 /// Where the committer puts the answer.
@@ -43,14 +47,16 @@ impl Slot {
 
     /// Gives the answer; the first one counts.
     pub(crate) fn answer(&self, result: Result<Committed, CommitError>) {
-        let waker = {
+        let (waker, waiting) = {
             let mut answer = self.lock();
             if answer.result.is_none() {
                 answer.result = Some(result);
             }
-            answer.waker.take()
+            (answer.waker.take(), answer.waiting)
         };
-        self.come.notify_all();
+        if waiting {
+            self.come.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -77,6 +83,7 @@ impl Commit {
             if let Some(result) = answer.result.clone() {
                 return result;
             }
+            answer.waiting = true;
             answer = self.slot.come.wait(answer).unwrap_or_else(PoisonError::into_inner);
         }
     }

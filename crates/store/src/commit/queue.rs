@@ -27,6 +27,19 @@ struct Inner {
     closing: bool,
     /// Nothing is done any more.
     abandoned: bool,
+    /// The committer's thread sleeps until so many requests are here; 0: it does not sleep. Waking it is a system call,
+    /// and a switch of threads that would find too little.
+    sleeps_until: usize,
+    /// A caller writes: what comes meanwhile is the thread's when it has finished.
+    taken: bool,
+    /// It is to look around, although there may be nothing to write.
+    look: bool,
+}
+
+impl Inner {
+    fn wakes(&self) -> bool {
+        !self.taken && self.sleeps_until > 0 && self.requests.len() >= self.sleeps_until
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +52,19 @@ pub(crate) struct Queue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Work,
+    /// Time to look around.
+    Nothing,
     Closed,
+}
+
+/// A caller takes requests out, not the committer's thread; until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Taken<'a>(&'a Queue);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
 }
 
 impl Queue {
@@ -49,16 +74,47 @@ impl Queue {
 
     pub(crate) fn push(&self, batch: Batch) -> Commit {
         let (commit, slot) = Commit::new();
-        {
+        let wakes = {
             let mut inner = self.lock();
             if inner.closing {
                 slot.answer(Err(CommitError::Closed));
                 return commit;
             }
             inner.requests.push_back(Request { batch, slot });
+            inner.wakes()
+        };
+        if wakes {
+            self.come.notify_one();
         }
-        self.come.notify_one();
         commit
+    }
+
+    /// As [`Queue::push`], for a caller that holds the committer and takes it out itself: nobody is woken until it has
+    /// finished. Gives the batch back if others are here already.
+    pub(crate) fn push_first(&self, batch: Batch) -> Result<(Commit, Taken<'_>), Batch> {
+        let mut inner = self.lock();
+        if inner.closing || !inner.requests.is_empty() {
+            return Err(batch);
+        }
+        let (commit, slot) = Commit::new();
+        inner.requests.push_back(Request { batch, slot });
+        inner.taken = true;
+        Ok((commit, Taken(self)))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().requests.is_empty()
+    }
+
+    fn give_back(&self) {
+        let wakes = {
+            let mut inner = self.lock();
+            inner.taken = false;
+            inner.wakes() || inner.closing
+        };
+        if wakes {
+            self.come.notify_one();
+        }
     }
 
     /// Puts back what did not fit, to be the first of the next group.
@@ -70,28 +126,50 @@ impl Queue {
         self.lock().requests.pop_front()
     }
 
-    /// Waits for work.
-    pub(crate) fn wait(&self) -> Found {
+    /// Has the committer's thread look around.
+    pub(crate) fn look(&self) {
+        self.lock().look = true;
+        self.come.notify_one();
+    }
+
+    /// Waits for work, at most so long if there is an end to it.
+    pub(crate) fn wait(&self, most: Option<Duration>) -> Found {
         let mut inner = self.lock();
         loop {
             if inner.abandoned {
                 return Found::Closed;
             }
-            if !inner.requests.is_empty() {
+            if !inner.taken && !inner.requests.is_empty() {
                 return Found::Work;
             }
-            if inner.closing {
+            if !inner.taken && inner.closing {
                 return Found::Closed;
             }
-            inner = self.come.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            if inner.look {
+                inner.look = false;
+                return Found::Nothing;
+            }
+            inner.sleeps_until = 1;
+            inner = match most {
+                None => self.come.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(most) => {
+                    let woken = self.come.wait_timeout(inner, most);
+                    let (mut inner, timed) = woken.unwrap_or_else(PoisonError::into_inner);
+                    inner.look |= timed.timed_out();
+                    inner
+                }
+            };
+            inner.sleeps_until = 0;
         }
     }
 
     /// Waits until `count` requests are here, at most `limit`.
     pub(crate) fn gather(&self, count: usize, limit: Duration) {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.sleeps_until = count;
         let few = |inner: &mut Inner| inner.requests.len() < count && !inner.closing && !inner.abandoned;
-        drop(self.come.wait_timeout_while(inner, limit, few));
+        let gathered = self.come.wait_timeout_while(inner, limit, few);
+        gathered.unwrap_or_else(PoisonError::into_inner).0.sleeps_until = 0;
     }
 
     /// Takes no more.

@@ -22,6 +22,9 @@ pub(crate) struct Prepared {
     pub(crate) emergency: Option<(String, Arc<dyn File>, u64)>,
 }
 
+/// What a group's end is followed by, now and then: see [`Tuning::ahead`](crate::Tuning::ahead).
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
 /// Octets of the segment for a full disk.
 pub(crate) const EMERGENCY: u64 = 4 << 20;
 
@@ -33,6 +36,8 @@ pub(crate) struct Writer {
     pub(crate) segment: u32,
     /// Octets that the segment has room for.
     pub(crate) capacity: u64,
+    /// Below this the file's blocks have been written, if only with zeros.
+    pub(crate) written: u64,
     pub(crate) position: Position,
 }
 
@@ -109,6 +114,7 @@ impl Writer {
         self.file = file;
         self.segment = number;
         self.capacity = capacity;
+        self.written = BORDER;
         self.position.segment = number;
         self.position.offset = BORDER;
         self.position.end = BORDER;
@@ -135,12 +141,25 @@ impl Writer {
         Ok((path, number, file, capacity))
     }
 
-    /// Writes and syncs a group; `self.position` moves only if both succeed. Says where the log is then.
+    /// How far the file is to be written for a group that ends at `end`. The zeros behind it change nothing of what the
+    /// file holds, but from then on writing there changes only octets, and nothing of the file system's own.
+    fn ahead(&self, end: u64, alone: bool) -> u64 {
+        let tuning = &self.shared.tuning;
+        if !alone || end <= self.written || self.shared.low_space.load(Ordering::Relaxed) {
+            return end;
+        }
+        let most = (ZEROS.len() as u64).min(tuning.ahead);
+        (end + most).min(self.capacity).max(end)
+    }
+
+    /// Writes and syncs a group; `self.position` moves only if both succeed. Says how many octets it took. `alone`: its
+    /// fdatasync answers one commit only, so that its cost counts.
     pub(crate) fn write<'a>(
         &mut self,
         builder: &mut Builder,
         now: UnixTime,
         first_commit: u64,
+        alone: bool,
         body: impl Fn(BodyKey) -> &'a [u8] + Copy,
     ) -> io::Result<u64> {
         let header = group::Header {
@@ -164,7 +183,11 @@ impl Writer {
         };
         let total = builder.total();
         builder.finish(chain);
-        write_slices(&*self.file, &builder.slices(body), header.offset)?;
+        let end = header.offset + total;
+        let ahead = self.ahead(end, alone);
+        let mut slices = builder.slices(body);
+        slices.extend(ZEROS.get(..(ahead - end) as usize).filter(|zeros| !zeros.is_empty()));
+        write_slices(&*self.file, &slices, header.offset)?;
         let sabotage = self.shared.tuning.sabotage;
         if !sabotage.no_sync() && !sabotage.ack_before_sync() {
             self.file.sync_data()?;
@@ -173,7 +196,8 @@ impl Writer {
         self.position.chain = chain;
         self.position.segment = self.segment;
         self.position.offset = header.offset;
-        self.position.end = header.offset + total;
+        self.position.end = end;
+        self.written = self.written.max(ahead);
         self.position.time = now;
         Ok(total)
     }

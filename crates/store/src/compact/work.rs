@@ -10,12 +10,15 @@ use super::rewrite::{self, Plan, RewriteError};
 use crate::commit::Commit;
 use crate::group::BORDER;
 use crate::intent::Batch;
+use crate::retention;
 use crate::segment::{self, DIR, Known, Opened, generation_path, main_path, side_path};
 use crate::shared::Shared;
 use crate::snapshot::read::Flaw;
 use crate::snapshot::{self, load, path_of};
 use crate::vfs::{Open, read_full};
 
+/// With the disk full, so long between two tries.
+const SOON: Duration = Duration::from_secs(10);
 /// A snapshot older than this is renewed if anything has happened since.
 const DAY: i64 = 24 * 3_600;
 
@@ -35,6 +38,18 @@ pub(crate) enum WorkError {
 struct Candidate {
     number: u32,
     last_seq: u64,
+    /// A password lies in it that is good no longer.
+    secret: bool,
+}
+
+/// A main segment that is written to no more.
+struct Sealed {
+    number: u32,
+    /// Octets of its records.
+    used: u64,
+    /// Its last group.
+    last_seq: u64,
+    generation: u32,
 }
 
 #[derive(Debug, Default)]
@@ -91,18 +106,23 @@ impl Work {
         // What a segment's changes came to must be in both.
         let older = older.and_then(|seq| load::verify(vfs, &path_of(seq)).ok());
         let (older_seq, older_segment) = older.map_or((0, 0), |f| (f.position.seq, f.position.segment));
-        for (number, used, last_seq) in sealed(shared, &survey)? {
+        let spent = shared.world.read().directory.spent.clone();
+        for Sealed { number, used, last_seq, generation } in sealed(shared, &survey)? {
             let living = survey.octets.get(&number).copied().unwrap_or(0);
-            if used == 0 || living.saturating_mul(2) > used {
+            // Changes are gone with the first compaction, and so are passwords.
+            let secret = generation == 1 && spent.contains(&number);
+            if used == 0 || (living.saturating_mul(2) > used && !secret) {
                 continue;
             }
             if number < older_segment && last_seq <= older_seq {
-                self.candidates.push(Candidate { number, last_seq });
+                self.candidates.push(Candidate { number, last_seq, secret });
             } else {
-                self.wants_snapshot = true;
+                // What only holds an old password waits for the snapshots that come anyway.
+                self.wants_snapshot |= !secret;
             }
         }
-        self.candidates.reverse();
+        // The last comes first: what should not be kept, then the oldest.
+        self.candidates.sort_by_key(|c| (c.secret, std::cmp::Reverse(c.number)));
         if !survey.dead_sides.is_empty() {
             let numbers = survey.dead_sides;
             let batch = Batch { drop_sides: numbers.clone(), ..Batch::default() };
@@ -135,7 +155,9 @@ impl Work {
     /// Space comes back only by a new snapshot: when enough was given up, when one is missing, or once a day.
     fn ask_for_a_snapshot(&mut self, shared: &Shared) {
         let now = shared.clock.monotonic();
-        let waited = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= shared.tuning.compact_every);
+        let short = shared.low_space.load(Ordering::Relaxed);
+        let every = if short { SOON.min(shared.tuning.compact_every) } else { shared.tuning.compact_every };
+        let waited = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= every);
         if !waited || self.dropping.is_some() {
             return;
         }
@@ -147,8 +169,12 @@ impl Work {
         let old = last
             .as_ref()
             .is_none_or(|last| behind && shared.clock.wall().secs.saturating_sub(last.time.secs) >= DAY);
-        let short = shared.low_space.load(Ordering::Relaxed) && forgotten > self.forgotten;
-        if !(much || short || old || self.wants_snapshot) || position.seq == 0 {
+        let hopeful = short && forgotten > self.forgotten;
+        if !(much || hopeful || old || self.wants_snapshot) || position.seq == 0 {
+            // All that is dead has gone, and there still is no room.
+            if short && retention::give_up_the_oldest_day(shared).is_ok_and(|any| any) {
+                self.asked = Some(now);
+            }
             return;
         }
         self.asked = Some(now);
@@ -163,23 +189,23 @@ impl Work {
     }
 }
 
-/// Main segments that are written to no more, with the octets of their records and their last group.
-fn sealed(shared: &Shared, survey: &Survey) -> Result<Vec<(u32, u64, u64)>, WorkError> {
+/// Main segments up to the one that was written when the snapshot was made.
+fn sealed(shared: &Shared, survey: &Survey) -> Result<Vec<Sealed>, WorkError> {
     let mains = shared.files.mains();
     let mut found = Vec::new();
     for pair in mains.windows(2) {
-        let [(number, known), (next, next_known)] = pair else { continue };
-        if *number >= survey.first.position.segment {
+        let &[(number, known), (next, next_known)] = pair else { continue };
+        if number >= survey.first.position.segment {
             break;
         }
-        if known.generation > 1 {
-            let front = front(shared, *number, *known)?;
-            found.push((*number, front.records_end.saturating_sub(format::RECORDS), front.last_seq));
+        let (used, last_seq) = if known.generation > 1 {
+            let front = front(shared, number, known)?;
+            (front.records_end.saturating_sub(format::RECORDS), front.last_seq)
         } else {
-            let after = header(shared, *next, *next_known)?;
-            let used = after.previous_end.saturating_sub(BORDER);
-            found.push((*number, used, after.seq.saturating_sub(1)));
-        }
+            let after = header(shared, next, next_known)?;
+            (after.previous_end.saturating_sub(BORDER), after.seq.saturating_sub(1))
+        };
+        found.push(Sealed { number, used, last_seq, generation: known.generation });
     }
     Ok(found)
 }
@@ -207,7 +233,7 @@ pub(crate) fn header(shared: &Shared, number: u32, known: Known) -> Result<segme
 /// Rewrites one segment: written, read back, named; then readers get the new one, and the old one goes.
 fn compact(shared: &Shared, newest: u64, candidate: Candidate) -> Result<(), WorkError> {
     let vfs = &*shared.vfs;
-    let Candidate { number, last_seq } = candidate;
+    let Candidate { number, last_seq, .. } = candidate;
     let mains = shared.files.mains();
     let Some(&(_, known)) = mains.iter().find(|(n, _)| *n == number) else { return Ok(()) };
     let living = live::living(vfs, &path_of(newest), number)?;

@@ -208,6 +208,15 @@ pub(crate) fn retained_heads(index: &dyn Index, from: u64, to: u64) -> Result<Ve
     }
 }
 
+/// The time of what was expunged first, of all that can still be brought back.
+pub(crate) fn oldest_retained(index: &dyn Index) -> Result<Option<u64>, IndexError> {
+    let page = index.page(&[HEAD], &[HEAD + 1], 1)?;
+    match page.first() {
+        None => Ok(None),
+        Some((key, _)) => split(key).map(|(id, _)| Some(id.time)).ok_or_else(|| corrupt("what was expunged")),
+    }
+}
+
 /// Whether anything was expunged before a time.
 pub(crate) fn any_retained_before(index: &dyn Index, before: u64) -> Result<bool, IndexError> {
     let mut any = false;

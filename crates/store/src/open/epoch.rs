@@ -95,7 +95,9 @@ pub(crate) fn begin(writer: &mut Writer, witness: &Witness) -> Result<(), OpenEr
         draft.apply(&record, commit, place)?;
     }
     draft.accept();
-    writer.write(&mut builder, now, commit.0, |_| &[]).map_err(at("the first group of a new epoch"))?;
+    writer
+        .write(&mut builder, now, commit.0, false, |_| &[])
+        .map_err(at("the first group of a new epoch"))?;
     writer.position.commit = commit;
     shared.world.publish(draft.finish(), writer.position);
     Ok(())

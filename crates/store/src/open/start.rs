@@ -69,7 +69,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     if position.seq > 0 && (options.clock.wall().secs - position.time.secs).abs() > LONG {
         shared.freeze();
     }
-    let mut writer = Writer { shared: shared.clone(), file, segment: number, capacity, position };
+    let mut writer =
+        Writer { shared: shared.clone(), file, segment: number, capacity, written: position.end, position };
     if loss.is_some() {
         shared.files.taken(witness.segment);
         epoch::beyond(&mut writer.position, &witness);

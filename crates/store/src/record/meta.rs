@@ -8,6 +8,7 @@ use crate::codec::{Put, Take};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::{BLOCK_ROWS, Block, Row};
 use crate::state::retained::RetainedId;
+use crate::state::usage::Quota;
 use crate::state::world::Counters;
 
 impl Record {
@@ -102,6 +103,10 @@ impl Record {
                 targets.iter().for_each(|t| to.str(t));
             }
             Record::AliasGone { address } => to.str(address),
+            Record::Quota { account, quota } => {
+                to.u32(account.0);
+                encode_quota(quota, to);
+            }
         }
     }
 }
@@ -173,6 +178,25 @@ fn decode_delivery(take: &mut Take<'_>) -> Option<Record> {
         path,
         prefix,
     })))
+}
+
+/// Which limits there are (1 storage, 2 messages), and both; a limit that is not there is 0.
+pub(crate) fn encode_quota(quota: &Quota, to: &mut Vec<u8>) {
+    let limits = [quota.storage, quota.messages];
+    to.u8(u8::from(limits[0].is_some()) | u8::from(limits[1].is_some()) << 1);
+    limits.iter().for_each(|limit| to.u64(limit.unwrap_or(0)));
+}
+
+pub(crate) fn decode_quota(take: &mut Take<'_>) -> Option<Quota> {
+    let there = take.u8().filter(|&bits| bits < 4)?;
+    let mut limit = |bit: u8| -> Option<Option<u64>> {
+        match (there >> bit & 1, take.u64()?) {
+            (1, limit) => Some(Some(limit)),
+            (_, 0) => Some(None),
+            _ => None,
+        }
+    };
+    Some(Quota { storage: limit(0)?, messages: limit(1)? })
 }
 
 fn flags(bits: u8) -> Option<SystemFlags> {
@@ -286,6 +310,7 @@ pub(super) fn decode_meta(kind: u16, take: &mut Take<'_>) -> Option<Record> {
             Record::Alias { address, to }
         }
         kind::ALIAS_GONE => Record::AliasGone { address: take.string()? },
+        kind::QUOTA => Record::Quota { account: AccountId(take.u32()?), quota: decode_quota(take)? },
         _ => return None,
     })
 }

@@ -13,7 +13,7 @@
 
 mod meta;
 
-pub(crate) use meta::{read_delivery, special_use};
+pub(crate) use meta::{decode_quota, encode_quota, read_delivery, special_use};
 
 use wire::flag::{Keyword, SpecialUse, SystemFlags};
 use wire::ids::{ModSeq, Runs, Uid, UidValidity};
@@ -22,6 +22,7 @@ use crate::codec::{Put, Take, pad8};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::Row;
 use crate::state::retained::RetainedId;
+use crate::state::usage::Quota;
 use crate::state::world::Counters;
 
 /// Octets of a record's header.
@@ -65,6 +66,7 @@ pub(crate) mod kind {
     pub(crate) const ADDRESS_GONE: u16 = 38;
     pub(crate) const ALIAS: u16 = 39;
     pub(crate) const ALIAS_GONE: u16 = 40;
+    pub(crate) const QUOTA: u16 = 41;
     /// The first of the queue's reserved kinds.
     #[cfg(test)]
     pub(crate) const QUEUE: u16 = 48;
@@ -169,6 +171,8 @@ pub(crate) enum Record {
     Alias { address: String, to: Vec<String> },
     /// ... is gone.
     AliasGone { address: String },
+    /// An account may hold so much.
+    Quota { account: AccountId, quota: Quota },
 }
 
 /// A record's header, checked.
@@ -294,6 +298,7 @@ impl Record {
             Record::AddressGone { .. } => kind::ADDRESS_GONE,
             Record::Alias { .. } => kind::ALIAS,
             Record::AliasGone { .. } => kind::ALIAS_GONE,
+            Record::Quota { .. } => kind::QUOTA,
         }
     }
 
@@ -323,7 +328,7 @@ pub(crate) enum Bad {
 fn known(kind: u16) -> bool {
     matches!(
         kind,
-        kind::COMMIT..=kind::SIDE_GONE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::ALIAS_GONE
+        kind::COMMIT..=kind::SIDE_GONE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::QUOTA
     )
 }
 

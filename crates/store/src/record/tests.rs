@@ -63,7 +63,7 @@ fn retained_id() -> RetainedId {
 }
 
 #[test]
-fn what_is_brought_back_and_what_is_given_up_have_the_octets_that_they_had_from_the_first_day() {
+fn what_is_brought_back_and_given_up_and_quotas_have_the_octets_that_they_had_from_the_first_day() {
     let octets = encoded(&Record::Undeleted { from: retained_id(), uids: [3, 4, 9].into_iter().collect() });
     assert_eq!(&octets[..16], b"PfRc\x0a\0\x01\x01\x28\0\0\0\0\0\0\0");
     let mut meta = Vec::new();
@@ -71,6 +71,10 @@ fn what_is_brought_back_and_what_is_given_up_have_the_octets_that_they_had_from_
     meta.u64(0x0102);
     [7, 2, 3, 4, 9, 9].iter().for_each(|&n| meta.u32(n));
     assert_eq!(octets[24..], meta);
+    let quota = Quota { storage: Some(0x0102), messages: None };
+    let octets = encoded(&Record::Quota { account: AccountId(2), quota });
+    assert_eq!(&octets[..16], b"PfRc\x29\0\x01\x01\x15\0\0\0\0\0\0\0");
+    assert_eq!(octets[24..45], [2, 0, 0, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let octets = encoded(&Record::Forgotten { before: 0x0102_0304 });
     assert_eq!(&octets[..16], b"PfRc\x0b\0\x01\x01\x08\0\0\0\0\0\0\0");
     assert_eq!(octets[24..], [4, 3, 2, 1, 0, 0, 0, 0]);
@@ -197,6 +201,10 @@ fn any_record() -> impl Strategy<Value = Record> {
         (account, text).prop_map(|(account, address)| Record::AddressGone { account, address }),
         (text, prop::collection::vec(text, 0..5)).prop_map(|(address, to)| Record::Alias { address, to }),
         text.prop_map(|address| Record::AliasGone { address }),
+        any::<(u32, Option<u64>, Option<u64>)>().prop_map(|(n, storage, messages)| Record::Quota {
+            account: AccountId(n),
+            quota: Quota { storage, messages }
+        }),
     ]
 }
 

@@ -104,6 +104,7 @@ impl Gather {
             Record::Domain { .. }
                 | Record::Account { .. }
                 | Record::Password { .. }
+                | Record::Quota { .. }
                 | Record::Address { .. }
                 | Record::Subscribed { .. }
                 | Record::Alias { .. }
@@ -157,6 +158,10 @@ impl Gather {
         }
         let names = self.state.directory.mailboxes.len();
         let rows: u64 = self.state.mailboxes.values().map(|m| u64::from(m.head.exists)).sum();
+        for mailbox in self.state.mailboxes.values() {
+            let account = self.state.directory.mailbox(mailbox.id).map(|info| info.account);
+            account.into_iter().for_each(|a| self.state.totals.change(a, None, Some(&mailbox.head)));
+        }
         std::mem::take(&mut self.plain).put(&mut self.state).ok_or("what was expunged does not add up")?;
         let all = self.state.mailboxes.len() == names && names == first.mailboxes as usize;
         if all && rows == first.rows { Ok(()) } else { Err("a mailbox is missing") }

@@ -18,8 +18,13 @@ use crate::record::Record;
 use crate::shared::Shared;
 use crate::state::directory::Directory;
 use crate::state::mailbox::{Head, Tally};
+use crate::state::usage::Quota;
 use crate::state::vanished::Vanished;
 use crate::state::world::{Counters, Position, Published};
+
+/// Octets that a row takes in a snapshot, with its part of everything else, and those of a snapshot without rows.
+const ROW: u64 = 64;
+const SMALL: u64 = 64 << 10;
 
 /// What is published at one position, without rows.
 #[derive(Debug)]
@@ -58,7 +63,11 @@ impl Moment {
 
 /// Makes a snapshot of a moment, reads it back, and removes those that are older than the two newest good ones.
 pub(crate) fn make(shared: &Shared, moment: &Moment) -> Result<Snapshot, SnapshotError> {
-    if shared.low_space.load(Ordering::Relaxed) {
+    // Space comes back only by snapshots, so they may use what is kept free, as long as they fit well.
+    let rows: u64 = moment.heads.iter().map(|(_, head)| u64::from(head.exists)).sum();
+    if shared.low_space.load(Ordering::Relaxed)
+        && shared.vfs.free_space().is_ok_and(|space| space.free < 2 * (rows * ROW + SMALL))
+    {
         return Err(SnapshotError::Full);
     }
     let begun = shared.clock.monotonic();
@@ -68,7 +77,7 @@ pub(crate) fn make(shared: &Shared, moment: &Moment) -> Result<Snapshot, Snapsho
         position: moment.position,
         counters: moment.counters,
         mailboxes: moment.heads.len() as u32,
-        rows: moment.heads.iter().map(|(_, head)| u64::from(head.exists)).sum(),
+        rows,
     };
     let path = path_of(moment.seq());
     let written = write(shared, moment, &first);
@@ -159,6 +168,9 @@ impl Filling<'_> {
             let (login, created) = (account.login.clone(), account.created.secs);
             self.say(Record::Account { id, login, password: password.clone(), created })?;
             self.say(Record::Password { id, password, credentials: account.credentials })?;
+            if account.quota != Quota::default() {
+                self.say(Record::Quota { account: id, quota: account.quota })?;
+            }
             for address in &account.addresses {
                 self.say(Record::Address { account: id, address: address.clone() })?;
             }

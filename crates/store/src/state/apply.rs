@@ -8,6 +8,7 @@ use super::block::{BLOCK_ROWS, Row};
 use super::directory::{Account, Directory, MailboxInfo, Target};
 use super::draft::Draft;
 use super::mailbox::Mailbox;
+use super::usage::Quota;
 use super::world::Side;
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::IndexError;
@@ -87,7 +88,10 @@ impl Draft<'_> {
                     self.renew(id, uid_validity, uid_next, commit)?;
                 }
             }
-            other => self.apply_directory(other, commit),
+            other => {
+                self.apply_directory(other, commit);
+                self.keep_secret(other, at);
+            }
         }
         Ok(())
     }
@@ -196,6 +200,20 @@ impl Draft<'_> {
         }
     }
 
+    /// Where passwords lie, and where those lie that are good no longer.
+    fn keep_secret(&mut self, record: &Record, at: Location) {
+        let old = match record {
+            Record::Account { id, .. } | Record::Password { id, .. } => {
+                self.directory_mut().secrets.insert(*id, at.segment)
+            }
+            Record::AccountGone { id } => self.directory_mut().secrets.remove(id),
+            _ => None,
+        };
+        if let Some(segment) = old {
+            self.directory_mut().spent.insert(segment);
+        }
+    }
+
     fn apply_account(&mut self, record: &Record) {
         let id = match record {
             Record::Subscribed { account, path, on } => {
@@ -214,6 +232,10 @@ impl Draft<'_> {
                     a.credentials = *credentials;
                 });
                 *id
+            }
+            Record::Quota { account, quota } => {
+                self.directory_mut().edit(*account, |a| a.quota = *quota);
+                *account
             }
             Record::Address { account, address } => {
                 let directory = self.directory_mut();
@@ -247,6 +269,7 @@ impl Directory {
             login: login.to_owned(),
             password: password.to_owned(),
             credentials: 1,
+            quota: Quota::default(),
             created: UnixTime { secs: created, nanos: 0 },
             addresses: Vec::new(),
             mailboxes: Vec::new(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use wire::flag::SpecialUse;
 use wire::ids::UidValidity;
 
+use super::usage::Quota;
 use crate::id::{AccountId, MailboxId, UnixTime};
 
 /// What an address leads to.
@@ -32,6 +33,8 @@ pub struct Account {
     pub password: String,
     /// Rises with each password change.
     pub credentials: u64,
+    /// What it may hold.
+    pub quota: Quota,
     /// When it was made.
     pub created: UnixTime,
     /// Its addresses, the first one made first.
@@ -89,6 +92,10 @@ pub struct Directory {
     pub(crate) logins: HashMap<String, AccountId>,
     pub(crate) targets: BTreeMap<String, Arc<Target>>,
     pub(crate) mailboxes: HashMap<MailboxId, Arc<MailboxInfo>>,
+    /// The segment in which each account's password lies.
+    pub(crate) secrets: BTreeMap<AccountId, u32>,
+    /// Segments in which lies a password that is good no longer: compaction takes them first.
+    pub(crate) spent: BTreeSet<u32>,
 }
 
 /// A mailbox's name as the store keeps it: the first level `INBOX` in capitals, whatever case it came in.

@@ -10,6 +10,7 @@ use wire::ids::{ModSeq, Runs};
 use super::directory::Directory;
 use super::mailbox::{Mailbox, Taken};
 use super::retained::{Known, Retained, RetainedId, seconds};
+use super::usage::Usage;
 use super::world::{Changed, Counters, Side, World};
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::IndexError;
@@ -137,6 +138,21 @@ impl<'w> Draft<'w> {
     pub(crate) fn set_mailbox(&mut self, id: MailboxId, mailbox: Option<Mailbox>) {
         self.batch.cost += 128;
         self.batch.mailboxes.insert(id, mailbox);
+    }
+
+    /// What an account holds now.
+    pub(crate) fn usage(&self, account: AccountId) -> Usage {
+        let published = self.world.read();
+        let mut usage = published.totals.get(account);
+        let earlier = self.group.mailboxes.iter().filter(|(id, _)| !self.batch.mailboxes.contains_key(id));
+        for (id, mailbox) in self.batch.mailboxes.iter().chain(earlier) {
+            let info = self.directory().mailbox(*id).or_else(|| self.directory.mailbox(*id));
+            if info.is_some_and(|info| info.account == account) {
+                let before = published.mailboxes.get(id).map(|m| &m.head);
+                usage.change(before, mailbox.as_ref().map(|m| &m.head));
+            }
+        }
+        usage
     }
 
     // ---- what was expunged ---------------------------------------------------------------------------------------

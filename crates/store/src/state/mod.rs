@@ -11,6 +11,7 @@ pub mod mailbox;
 pub(crate) mod names;
 pub mod retained;
 pub mod table;
+pub mod usage;
 pub(crate) mod vanished;
 pub mod view;
 pub(crate) mod world;

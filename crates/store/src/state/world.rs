@@ -12,6 +12,7 @@ use wire::ids::ModSeq;
 use super::directory::Directory;
 use super::mailbox::Mailbox;
 use super::retained::{Known, Recent, Retained, RetainedId};
+use super::usage::Totals;
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::{Index, IndexError};
 use crate::keys;
@@ -77,6 +78,8 @@ impl Dirty {
 pub(crate) struct Published {
     pub(crate) directory: Arc<Directory>,
     pub(crate) mailboxes: HashMap<MailboxId, Arc<Mailbox>>,
+    /// What accounts hold: the sum of the heads above.
+    pub(crate) totals: Totals,
     pub(crate) counters: Counters,
     pub(crate) position: Position,
     pub(crate) sides: BTreeMap<u32, Side>,
@@ -189,10 +192,16 @@ impl World {
         let published = &mut *published;
         for (id, mailbox) in changed.mailboxes {
             let level = mailbox.as_ref().map_or(position.commit, |m| m.head.highest_modseq);
+            let after = mailbox.as_ref().map(|m| m.head);
             let before = match mailbox {
                 Some(mailbox) => published.mailboxes.insert(id, Arc::new(mailbox)),
                 None => published.mailboxes.remove(&id),
             };
+            // Of one that goes with its account only the old directory knows whose it was.
+            let new = changed.directory.as_ref().and_then(|d| d.mailbox(id));
+            if let Some(info) = new.or_else(|| published.directory.mailbox(id)) {
+                published.totals.change(info.account, before.as_ref().map(|m| &m.head), after.as_ref());
+            }
             risen.push((id, level));
             published.dirty.mailboxes.entry(id).or_insert_with(|| before.clone());
             old.push(before);

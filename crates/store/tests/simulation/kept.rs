@@ -3,7 +3,7 @@
 use crate::world::{Expect, Mailbox, Message, Shows, When, World, names};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{AccountId, MailboxId, Refused, RetainedId};
+use store::{AccountId, BackTo, MailboxId, Refused, RetainedId};
 use wire::flag::{FlagNames, SpecialUse};
 use wire::ids::Runs;
 
@@ -120,7 +120,7 @@ impl World {
         &mut self,
         from: RetainedId,
         uids: &Runs,
-        into: Option<MailboxId>,
+        to: &BackTo,
         when: When,
     ) -> Result<Expect, Refused> {
         let at = self.kept.iter().position(|k| k.id == Some(from)).ok_or(Refused::NotRetained)?;
@@ -129,7 +129,11 @@ impl World {
         if old.is_empty() {
             return Err(Refused::NotRetained);
         }
-        let target = self.undelete_into(&entry, into)?;
+        let sizes: Vec<usize> = old.iter().map(|uid| entry.rows[&uid].octets.len()).collect();
+        let (login, path) = self.undelete_to(&entry, to)?;
+        let account = self.accounts.get_mut(&login).expect("just found");
+        account.within_quota(sizes.into_iter())?;
+        let target = account.mailboxes.get_mut(&path).expect("just found");
         let mut new = Runs::default();
         for uid in old.iter() {
             let mut message = Message { modseq: when.commit, ..entry.rows[&uid].clone() };
@@ -141,20 +145,25 @@ impl World {
         Ok(Expect::Undeleted(old, new))
     }
 
-    fn undelete_into(&mut self, entry: &Kept, into: Option<MailboxId>) -> Result<&mut Mailbox, Refused> {
-        if let Some(id) = into {
-            return self.mailbox_mut(id);
-        }
-        self.account_mut(entry.account)?;
-        if let Some(id) = entry.mailbox.filter(|id| self.mailbox(*id).is_some()) {
-            return self.mailbox_mut(id);
-        }
-        let account = self.account_mut(entry.account)?;
-        if !account.mailboxes.contains_key(&entry.path) {
+    /// Whose mailbox it is, and its name; it is there when this returns.
+    fn undelete_to(&mut self, entry: &Kept, to: &BackTo) -> Result<(String, String), Refused> {
+        let (account, path) = match to {
+            BackTo::Mailbox(id) => return self.place_of(*id),
+            BackTo::Home => {
+                if let Some(id) = entry.mailbox.filter(|id| self.mailbox(*id).is_some()) {
+                    return self.place_of(id);
+                }
+                (entry.account, &entry.path)
+            }
+            BackTo::Path { account, path } => (*account, path),
+        };
+        let there = self.accounts.iter_mut().find(|(_, a)| a.id == Some(account));
+        let (login, account) = there.ok_or(Refused::NoSuchAccount)?;
+        if !account.mailboxes.contains_key(path) {
             let taken = account.mailboxes.values().any(|m| m.special == entry.special);
-            account.make(&entry.path, entry.special.filter(|_| !taken), true);
+            account.make(path, entry.special.filter(|_| !taken), true);
         }
-        Ok(account.mailboxes.get_mut(&entry.path).expect("just made"))
+        Ok((login.clone(), path.clone()))
     }
 
     /// Whether a store's refusal to bring messages back may be because they were given up meanwhile.

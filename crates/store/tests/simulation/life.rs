@@ -2,6 +2,7 @@
 
 mod background;
 mod rot;
+mod ruin;
 
 use crate::work::Work;
 use crate::world::{Op, Sum, When, World};
@@ -17,7 +18,7 @@ use std::time::Duration;
 use store::index::IndexHost;
 use store::index::guard::{Guard, Patience};
 use store::index::model::{Fate, Fault, ModelHost};
-use store::vfs::sim::{Rng, Rot, SimDisk};
+use store::vfs::sim::{Rng, SimDisk};
 use store::{
     AccountId, Batch, Clock, Commit, CommitError, Committed, Intent, MailboxId, Options, ReadError, Sabotage,
     SpoolError, Spooled, Store, Tuning, UnixTime,
@@ -163,6 +164,7 @@ impl Life {
         let tuning = Tuning {
             segment: 32 << 10 << rng.below(3),
             side_above: 2 << 10 << rng.below(3),
+            ahead: 4 << 10 << rng.below(3),
             memory_bodies: 24 << 10,
             group_commits: 1 + rng.index(6),
             group_octets: 12 << 10,
@@ -513,13 +515,10 @@ impl Life {
                 }
                 12..=16 => self.commit()?,
                 17 | 18 if self.rng.chance(15) => self.ask_for_a_snapshot()?,
-                17 => {
-                    self.store().step_apply();
-                }
                 17 | 18 if self.rng.chance(30) => self.compact(),
                 18 if self.rng.chance(30) => self.pass_days(),
                 18 if self.rng.chance(40) => self.forgets()?,
-                18 => {
+                17 | 18 => {
                     self.store().step_apply();
                 }
                 _ if self.in_flight.is_empty() && !self.index_hurt => self.check("meanwhile")?,
@@ -595,6 +594,9 @@ impl Life {
             };
             refs.push(batch.body(body));
         }
+        if op.accepted {
+            batch.accepted();
+        }
         let mut placed = op.places.iter().map(|at| refs[*at]);
         for intent in &op.intents {
             batch.push(match intent {
@@ -607,6 +609,12 @@ impl Life {
                 },
                 other => other.clone(),
             });
+        }
+        // Whoever is alone may write its own group.
+        if self.in_flight.is_empty() && self.rng.chance(20) {
+            let commit = Box::pin(store.commit_here(batch));
+            self.in_flight.push((op, commit));
+            return self.hear();
         }
         let mut commit = Box::pin(store.commit(batch));
         let mut context = Context::from_waker(Waker::noop());
@@ -767,22 +775,6 @@ impl Life {
             (_, 9) => Fate::Ruined,
             _ => Fate::Kept,
         }
-    }
-
-    /// What people and accidents do to a directory that they are told they may delete.
-    fn maul_index(&mut self) {
-        let vfs = self.disk.vfs();
-        let done = match self.rng.below(20) {
-            0 | 1 => vfs.remove_dir_all("index"),
-            2 => vfs.remove_file("index/STATE"),
-            3 => {
-                self.disk.rot("index/STATE", 20, Rot::Flip(2));
-                Ok(())
-            }
-            4 => vfs.replace("index/CONDEMNED", b"by hand"),
-            _ => return,
-        };
-        self.note(format!("the index is mauled: {done:?}"));
     }
 }
 

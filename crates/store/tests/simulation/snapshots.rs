@@ -88,7 +88,7 @@ impl Life {
     }
 
     /// Whether the log is not everything any more, so that snapshots are needed.
-    fn is_compacted(&self) -> bool {
+    pub(crate) fn is_compacted(&self) -> bool {
         self.disk.files().iter().any(|(path, _)| path.starts_with("log/") && path.contains(".g"))
     }
 

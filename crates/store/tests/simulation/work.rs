@@ -4,7 +4,7 @@
 use crate::world::{Account, Mailbox, Op, World};
 use std::sync::Arc;
 use store::vfs::sim::Rng;
-use store::{AccountId, Batch, BodyRef, FlagChange, Intent, InternalDate, Prefix};
+use store::{AccountId, BackTo, Batch, BodyRef, FlagChange, Intent, InternalDate, Prefix, Quota};
 use wire::flag::{FlagNames, Keyword, SpecialUse, SystemFlag};
 use wire::ids::{ModSeq, Runs};
 
@@ -116,6 +116,7 @@ impl Work {
             op.intents.push(Intent::Append { mailbox, body: some_body(), prefix, flags, date });
             op.places.push(at);
         }
+        op.accepted = self.rng.chance(50);
         op
     }
 
@@ -167,8 +168,12 @@ impl Work {
             let some = if self.rng.chance(60) { 100 } else { 50 };
             let uids = entry.rows.keys().copied().filter(|_| self.rng.chance(some)).collect();
             let account = self.account(world)?;
-            let into = self.mailbox(account).and_then(|m| m.id).filter(|_| self.rng.chance(20));
-            op.intents.push(Intent::Undelete { from: entry.id?, uids, into });
+            let to = match self.rng.below(6) {
+                0 => BackTo::Mailbox(self.mailbox(account)?.id?),
+                1 => BackTo::Path { account: account.id?, path: self.name() },
+                _ => BackTo::Home,
+            };
+            op.intents.push(Intent::Undelete { from: entry.id?, uids, to });
         }
         Some(op)
     }
@@ -196,11 +201,18 @@ impl Work {
         Intent::CreateMailbox { account, path: self.name(), special_use, subscribe: self.rng.chance(50) }
     }
 
+    /// Often none, else one that some accounts will meet.
+    fn quota(&mut self) -> Quota {
+        let storage = self.rng.chance(60).then(|| self.rng.below(100_000));
+        Quota { storage, messages: self.rng.chance(40).then(|| self.rng.below(60)) }
+    }
+
     fn administer(&mut self, world: &World, account: AccountId) -> Intent {
         self.counter += 1;
         let n = self.counter;
         let address = |n: u64| format!("a{}@demo.test", n % 7);
-        match self.rng.below(12) {
+        match self.rng.below(14) {
+            12 | 13 => Intent::SetQuota { account, quota: self.quota() },
             0..=3 => Intent::SetPassword { account, password: format!("$argon2id${n}") },
             4 => Intent::AddAddress { account, address: address(n) },
             5 | 6 => Intent::AddAlias { address: address(n), to: vec!["alice@demo.test".into()] },

@@ -7,8 +7,8 @@ use crate::kept::{Kept, kept_by};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{
-    AccountId, Derive, Directory, FlagChange, Head, Intent, InternalDate, MailboxId, Octets, Outcome,
-    ReadError, Reader, Refused, RetainedFilter, RetainedMessage, Row, Store, Target, View,
+    AccountId, Derive, Directory, FlagChange, Head, Intent, InternalDate, MailboxId, Octets, Outcome, Quota,
+    ReadError, Reader, Refused, RetainedFilter, RetainedMessage, Row, Store, Target, Usage, View,
 };
 use wire::flag::{FlagNames, SpecialUse, SystemFlag};
 use wire::ids::{ModSeq, Runs};
@@ -65,6 +65,7 @@ pub struct Mailbox {
 pub struct Account {
     pub id: Option<AccountId>,
     pub password: String,
+    pub quota: Quota,
     pub addresses: Vec<String>,
     pub subscriptions: BTreeSet<String>,
     /// By path.
@@ -101,6 +102,8 @@ pub struct Op {
     pub bodies: Vec<Arc<Vec<u8>>>,
     /// Which body each append places, whatever its own reference says.
     pub places: Vec<usize>,
+    /// No quota refuses it.
+    pub accepted: bool,
 }
 
 impl Mailbox {
@@ -122,6 +125,7 @@ pub trait Shows {
     fn view(&self, id: MailboxId) -> Result<View, ReadError>;
     fn message(&self, row: &Row) -> Result<store::Message, ReadError>;
     fn unique_id(&self, id: MailboxId, row: &Row) -> String;
+    fn usage(&self, id: AccountId) -> Usage;
     /// Everything that can be brought back.
     fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError>;
     /// `None`: it has none.
@@ -144,6 +148,9 @@ impl Shows for Store {
     fn unique_id(&self, id: MailboxId, row: &Row) -> String {
         Store::unique_id(self, id, row)
     }
+    fn usage(&self, id: AccountId) -> Usage {
+        Store::usage(self, id)
+    }
     fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError> {
         Store::retained(self, &RetainedFilter { all: true, ..RetainedFilter::default() })?.collect()
     }
@@ -161,6 +168,9 @@ impl Shows for Reader {
     }
     fn view(&self, id: MailboxId) -> Result<View, ReadError> {
         Reader::view(self, id).ok_or(ReadError::NoSuchMailbox)
+    }
+    fn usage(&self, id: AccountId) -> Usage {
+        Reader::usage(self, id)
     }
     fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError> {
         Ok(Reader::retained(self).collect())
@@ -204,11 +214,17 @@ impl World {
             if directory.login(&account.login).map(|a| a.id) != Some(account.id) {
                 return Err(format!("{} is not found by its login", account.login));
             }
+            let mailboxes = mailboxes;
+            let (is, sum) = (store.usage(account.id), held(&mailboxes));
+            if (is.storage, is.messages) != sum {
+                return Err(format!("{} holds {sum:?}, and the store says {is:?}", account.login));
+            }
             world.accounts.insert(
                 account.login.clone(),
                 Account {
                     id: Some(account.id),
                     password: account.password.clone(),
+                    quota: account.quota,
                     addresses: account.addresses.clone(),
                     subscriptions: account.subscriptions.clone(),
                     mailboxes,
@@ -259,7 +275,7 @@ impl World {
     }
 
     /// Whose mailbox it is, and its path.
-    fn place_of(&self, id: MailboxId) -> Result<(String, String), Refused> {
+    pub fn place_of(&self, id: MailboxId) -> Result<(String, String), Refused> {
         for (login, account) in &self.accounts {
             for (path, mailbox) in &account.mailboxes {
                 if mailbox.id == Some(id) {
@@ -285,8 +301,11 @@ impl World {
         let mut next = self.clone();
         next.ops += 1;
         let mut bodies = op.places.iter().map(|at| &op.bodies[*at]);
-        let expected =
-            op.intents.iter().map(|intent| next.one(intent, &mut bodies, when)).collect::<Result<_, _>>()?;
+        let expected = op
+            .intents
+            .iter()
+            .map(|i| next.one(i, &mut bodies, when, op.accepted))
+            .collect::<Result<_, _>>()?;
         *self = next;
         Ok(expected)
     }
@@ -296,6 +315,7 @@ impl World {
         intent: &Intent,
         bodies: &mut dyn Iterator<Item = &Arc<Vec<u8>>>,
         when: When,
+        accepted: bool,
     ) -> Result<Expect, Refused> {
         let at = when.commit;
         match intent {
@@ -303,9 +323,11 @@ impl World {
                 let body = bodies.next().expect("an append has a body");
                 let mut octets = prefix.octets.clone();
                 octets.extend_from_slice(&body[prefix.replaces as usize..]);
-                let mailbox = self.mailbox_mut(*mailbox)?;
                 let octets = Arc::new(octets);
-                let uid = mailbox.add(Message {
+                if !accepted {
+                    self.within_quota(*mailbox, std::iter::once(octets.len()))?;
+                }
+                let uid = self.mailbox_mut(*mailbox)?.add(Message {
                     modseq: at,
                     flags: names(flags),
                     octets,
@@ -325,7 +347,7 @@ impl World {
             }
             Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, when, false),
             Intent::Move { from, uids, to } => self.copy(*from, uids, *to, when, true),
-            Intent::Undelete { from, uids, into } => self.undelete(*from, uids, *into, when),
+            Intent::Undelete { from, uids, to } => self.undelete(*from, uids, to, when),
             Intent::CreateMailbox { account, path, special_use, subscribe } => {
                 let account = self.account_mut(*account)?;
                 if account.mailboxes.contains_key(path) {
@@ -388,6 +410,7 @@ impl World {
                 let mut account = Account {
                     id: None,
                     password: password.clone(),
+                    quota: Quota::default(),
                     addresses: addresses.clone(),
                     subscriptions: BTreeSet::new(),
                     mailboxes: BTreeMap::new(),
@@ -401,6 +424,10 @@ impl World {
             }
             Intent::SetPassword { account, password } => {
                 self.account_mut(*account)?.password.clone_from(password);
+                Ok(Expect::Done)
+            }
+            Intent::SetQuota { account, quota } => {
+                self.account_mut(*account)?.quota = *quota;
                 Ok(Expect::Done)
             }
             Intent::RemoveAccount { account } => {
@@ -454,6 +481,9 @@ impl World {
         let source = self.mailbox_mut(from)?;
         let there = source.existing(uids, |_| true);
         let messages: Vec<Message> = there.iter().map(|uid| source.rows[&uid].clone()).collect();
+        if !and_remove || self.place_of(from)?.0 != self.place_of(to)?.0 {
+            self.within_quota(to, messages.iter().map(|m| m.octets.len()))?;
+        }
         if and_remove {
             self.expunge(from, &there, when)?;
         }
@@ -465,6 +495,16 @@ impl World {
         Ok(Expect::Copied(there, new))
     }
 
+    /// Whether the mailbox's account may hold messages of these sizes too.
+    pub fn within_quota(
+        &mut self,
+        mailbox: MailboxId,
+        sizes: impl Iterator<Item = usize>,
+    ) -> Result<(), Refused> {
+        let (login, _) = self.place_of(mailbox)?;
+        self.accounts[&login].within_quota(sizes)
+    }
+
     fn expunge(&mut self, mailbox: MailboxId, uids: &Runs, when: When) -> Result<(), Refused> {
         let (login, path) = self.place_of(mailbox)?;
         let there = self.mailbox_mut(mailbox)?;
@@ -474,7 +514,27 @@ impl World {
     }
 }
 
+/// Octets and messages of some mailboxes.
+fn held(mailboxes: &BTreeMap<String, Mailbox>) -> (u64, u64) {
+    let rows = || mailboxes.values().flat_map(|m| m.rows.values());
+    (rows().map(|m| m.octets.len() as u64).sum(), rows().count() as u64)
+}
+
 impl Account {
+    pub fn within_quota(&self, sizes: impl Iterator<Item = usize>) -> Result<(), Refused> {
+        let (mut octets, mut messages) = held(&self.mailboxes);
+        let before = messages;
+        for size in sizes {
+            octets += size as u64;
+            messages += 1;
+        }
+        let over = |limit: Option<u64>, sum: u64| limit.is_some_and(|limit| sum > limit);
+        if messages > before && (over(self.quota.storage, octets) || over(self.quota.messages, messages)) {
+            return Err(Refused::OverQuota);
+        }
+        Ok(())
+    }
+
     fn has_children(&self, path: &str) -> bool {
         let below = format!("{path}/");
         self.mailboxes.keys().any(|p| p.starts_with(&below))
@@ -536,6 +596,9 @@ impl Account {
         }
         if self.password != is.password {
             return Some(format!("password {}, not {}", is.password, self.password));
+        }
+        if self.quota != is.quota {
+            return Some(format!("quota {:?}, not {:?}", is.quota, self.quota));
         }
         if self.addresses != is.addresses {
             return Some(format!("addresses {:?}, not {:?}", is.addresses, self.addresses));

@@ -1,11 +1,16 @@
 //! What the store does by itself: it forgets what was expunged long ago, and gives space back.
 
-use super::{Check, Life};
+use super::{Check, DAY, Life};
 use std::sync::atomic::Ordering;
+use store::Mode;
 
 impl Life {
     /// Some steps of the compactor.
     pub(super) fn compact(&mut self) {
+        if self.store().health().mode == Mode::LowSpace {
+            // On a full disk what could be brought back makes room, the oldest first.
+            self.world.forgettable = self.world.forgettable.max(self.clock.seconds() + DAY);
+        }
         for _ in 0..1 + self.rng.below(6) {
             let more = self.store().step_compact();
             self.note(format!("compaction, more: {more}, {:?}", self.store().health().compacted_segments));

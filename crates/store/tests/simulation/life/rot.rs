@@ -3,9 +3,6 @@
 
 use super::{Check, Life};
 use crate::world::World;
-use store::vfs::sim::Rot;
-use store::{Opening, Store};
-use wire::ids::Uid;
 
 impl Life {
     /// Octets of the log go bad, the store is opened, and goes on: from then on it holds what it showed.
@@ -18,6 +15,11 @@ impl Life {
         if unwitnessed {
             let removed = self.disk.vfs().remove_dir_all("index");
             self.note(format!("the index is removed: {removed:?}"));
+            // A snapshot would know, too, and what it holds is not missed.
+            if !self.is_compacted() {
+                let removed = self.disk.vfs().remove_dir_all("snapshot");
+                self.note(format!("the snapshots are removed: {removed:?}"));
+            }
         }
         let Some(opening) = self.rot(unwitnessed)? else { return Ok(()) };
         let store = self.store().clone();
@@ -69,70 +71,5 @@ impl Life {
         }
         self.seen.accounts.extend(is.accounts.values().filter_map(|a| a.id));
         Ok(())
-    }
-
-    /// Octets of the log go bad. Nothing wrong may be served as if it were right, and nothing may be lost in silence.
-    fn rot(&mut self, unwitnessed: bool) -> Check<Option<Opening>> {
-        let logs: Vec<_> =
-            self.disk.files().into_iter().filter(|(path, _)| path.starts_with("log/")).collect();
-        if logs.is_empty() {
-            return Ok(None);
-        }
-        let (path, len) = logs[self.rng.index(logs.len())].clone();
-        let at = self.rng.below(len);
-        // A whole small group at the end that reads as zeros, and nobody left who knew it: that nobody can notice.
-        let how = if unwitnessed || self.rng.chance(60) {
-            Rot::Flip(self.rng.below(8) as u8)
-        } else {
-            Rot::ZeroSector
-        };
-        self.disk.rot(&path, at, how);
-        self.note(format!("{path} rots at {at} of {len}: {how:?}"));
-        let (store, opening) = match Store::open(self.options()) {
-            Ok(opened) => opened,
-            // A refusal with a reason is an answer.
-            Err(e) => {
-                self.note(format!("refused: {e}"));
-                return Ok(None);
-            }
-        };
-        self.note(format!("opened: {opening:?}"));
-        self.store = Some(store.clone());
-        let mut told =
-            !opening.rot.is_empty() || opening.torn.is_some() || !opening.missing_bodies.is_empty();
-        let mut lost = Vec::new();
-        for (id, must) in self.world.mailboxes().filter_map(|m| m.id.map(|id| (id, m))) {
-            let view = match store.view(id) {
-                Ok(view) => view,
-                Err(e) => {
-                    lost.push(format!("mailbox {id}: {e}"));
-                    continue;
-                }
-            };
-            for (uid, message) in &must.rows {
-                let row = Uid::new(*uid).and_then(|uid| view.row(uid));
-                let Some(row) = row.filter(|_| view.uid_validity().get() == must.validity.unwrap_or(0))
-                else {
-                    lost.push(format!("mailbox {id}: message {uid}"));
-                    continue;
-                };
-                match store.message(&row).and_then(|m| m.to_vec()) {
-                    Ok(octets) if octets == **message.octets => {}
-                    Ok(_) => {
-                        return Err(format!(
-                            "mailbox {id}, message {uid}: other octets after rot, served as good"
-                        ));
-                    }
-                    Err(e) => {
-                        told = true;
-                        self.story.push_str(&format!("       message {uid} of {id}: {e}\n"));
-                    }
-                }
-            }
-        }
-        if !told && !lost.is_empty() {
-            return Err(format!("lost in silence after rot in {path} at {at}: {lost:?}; {opening:?}"));
-        }
-        Ok(Some(opening))
     }
 }
