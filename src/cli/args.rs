@@ -3,12 +3,11 @@
 //! Only definitions stand here; what a command does is in the neighbours. No option takes a password: a command
 //! line can be read by everyone on the host (`ps`) and stays in the shell's history.
 
-mod backup;
-
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod backup;
 mod undelete;
 
 pub use backup::*;
@@ -35,12 +34,13 @@ Who has mail here:
   undelete  Deleted mail: what there still is of it, and bringing it back
 
 Moving mail:
-  import   Bring in mail: from files, archives, Google Takeout, another IMAP server
-  export   Write mail into files that other programs read
+  import    Bring in mail: from files, archives, Google Takeout, another IMAP server
+  export    Write mail into files that other programs read
 
 To keep it safe:
-  backup   Copy everything into a directory while mail goes on, and say whether it is whole
-  restore  Bring back what was copied: everything, or some mail of one account
+  backup    Copy everything into a directory while mail goes on, and say whether it is whole
+  restore   Bring back what was copied: everything, or some mail of one account
+
 When something is wrong:
   verify    Read everything in the data directory and say what is not as it was written
   salvage   Take what can be read out of a ruined data directory

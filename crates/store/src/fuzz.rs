@@ -1,5 +1,6 @@
 //! The body of the fuzz target for what the store reads from disk: a plain function, whose corpus `cargo test` replays.
 
+use crate::backup::manifest::{self, Manifest};
 use crate::group::{self, HEADER};
 use crate::record;
 use crate::segment;
@@ -38,6 +39,35 @@ pub fn store_record(octets: &[u8]) {
     }
     if octets.len() >= HEADER {
         let _ = record::read_delivery(&octets[HEADER..]);
+    }
+}
+
+/// Reads octets as a backup's manifest, and as what an interrupted backup has noted. Never panics; nothing in it is outside
+/// of the directory, and what decodes encodes to something that decodes to the same.
+pub fn store_manifest(octets: &[u8]) {
+    /// Always the same sum, which a fuzzer can guess.
+    struct Zeros;
+    impl crate::Summing for Zeros {
+        fn update(&mut self, _octets: &[u8]) {}
+        fn finish(self: Box<Self>) -> [u8; 32] {
+            [0; 32]
+        }
+    }
+    let sums: crate::Sums = std::sync::Arc::new(|| Box::new(Zeros));
+    let mut entries = manifest::noted(octets);
+    if let Ok(manifest) = Manifest::decode(octets, &sums) {
+        debug_assert_eq!(
+            Manifest::decode(&manifest.encode(&sums), &sums).as_ref(),
+            Ok(&manifest),
+            "it comes back"
+        );
+        let _ = (manifest.name(), manifest.octets());
+        entries.extend(manifest.entries);
+    }
+    for entry in entries {
+        for path in [&entry.path, &entry.name] {
+            debug_assert!(!path.starts_with(['/', '.']) && !path.contains("/."), "within: {path}");
+        }
     }
 }
 
@@ -81,5 +111,23 @@ mod tests {
             seeds += 1;
         }
         assert!(seeds >= 20, "{seeds} seeds");
+    }
+
+    #[test]
+    fn manifests_and_what_is_near_them_can_be_read() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/store_manifest");
+        for file in std::fs::read_dir(&corpus).expect("a corpus") {
+            let octets = std::fs::read(file.expect("a seed").path()).expect("a seed");
+            for end in 0..=octets.len() {
+                super::store_manifest(&octets[..end]);
+            }
+            for at in 0..octets.len() {
+                for flip in [1, 4, 0x1d] {
+                    let mut changed = octets.clone();
+                    changed[at] ^= flip;
+                    super::store_manifest(&changed);
+                }
+            }
+        }
     }
 }

@@ -246,6 +246,40 @@ fn a_second_backup_copies_only_what_is_new() {
     assert_whole(&there, "four");
 }
 
+/// A data directory that was copied lives on twice, in segments of the same names, without a new epoch between them.
+#[test]
+fn two_lives_of_one_directory_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (store, _) = open(&at("one"));
+    live(&store, furnish(&store), 1, true);
+    backup(&store, &at("backup"));
+    store.close().unwrap();
+    drop(store);
+    for name in files(&at("one")).into_keys() {
+        fs::create_dir_all(at("two").join(&name).parent().unwrap()).unwrap();
+        fs::copy(at("one").join(&name), at("two").join(&name)).unwrap();
+    }
+    let mut pictures = Vec::new();
+    for (name, messages) in [("one", 100..102), ("two", 200..210), ("one", 300..320)] {
+        let (store, opening) = open(&at(name));
+        assert!(opening.renewed.is_none(), "{opening:?}");
+        let mailbox = inbox(&store, store.directory().login("alice").unwrap().id);
+        messages.for_each(|n| assert!(append(&store, mailbox, n).get() > 0));
+        let made = backup(&store, &at("backup"));
+        assert!(made.new_octets > 0 && made.new_octets < made.octets / 2, "{made:?}");
+        pictures.insert(0, picture(&store));
+        store.close().unwrap();
+    }
+    let there = backups(&at("backup"));
+    assert_whole(&there, "both");
+    for (manifest, expected) in there.good().zip(pictures) {
+        let reader =
+            Reader::open(Arc::new(ReadOnly(there.tree(manifest))), Start::Snapshot, &|_| {}).unwrap();
+        assert_eq!(picture(&reader), expected);
+    }
+}
+
 /// Many small backups do not leave a segment in any number of pieces.
 #[test]
 fn pieces_become_one_again_when_there_are_many() {
@@ -360,9 +394,14 @@ fn old_backups_go_with_the_files_that_only_they_name() {
     let verified = there.verify(false, &mut |_| true).unwrap();
     assert!(!verified.is_whole() && verified.backups[0].problems[0].contains("not whole"), "{verified:?}");
     assert_eq!(verified.newest.unwrap().file, names[1], "half a backup is never taken for a whole one");
+    let made = run(7);
+    assert_eq!((made.removed.len(), made.removed_octets), (0, 0), "{made:?}");
+    fs::write(&newest, &text).unwrap();
+    assert_whole(&backups(&at("backup")), "it was legible again");
+    fs::write(&newest, &text[..text.len() / 2]).unwrap();
     let made = run(1);
     assert!(made.warnings.iter().any(|w| w.contains(&names[0])), "{made:?}");
-    assert_eq!((made.removed.len(), backups(&at("backup")).manifests().len()), (3, 1));
+    assert_eq!((made.removed.len(), backups(&at("backup")).manifests().len()), (4, 1));
     assert!(made.removed_octets > 0);
     assert_eq!(snapshots(), 2);
     assert_whole(&backups(&at("backup")), "the last");

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::known::Known;
 use super::list::{Contents, Part, contents};
 use super::manifest::{Entry, Manifest, noted};
+use super::pace::Pace;
 use super::pump::pump;
 use super::tree::Backups;
 use super::{
@@ -99,8 +99,7 @@ struct Run<'r, 'w> {
     progress: BackupProgress,
     new_files: u64,
     new_octets: u64,
-    /// Groups written when last looked at.
-    groups: AtomicU64,
+    pace: Pace,
     warnings: Vec<String>,
 }
 
@@ -149,7 +148,7 @@ impl<'r, 'w> Run<'r, 'w> {
             progress: BackupProgress::default(),
             new_files: 0,
             new_octets: 0,
-            groups: AtomicU64::new(shared.stats.groups.load(Ordering::Relaxed)),
+            pace: Pace::default(),
             warnings,
         })
     }
@@ -276,13 +275,8 @@ impl<'r, 'w> Run<'r, 'w> {
         let octets = part.len - from;
         target.preallocate(octets).map_err(writing(tmp))?;
         let shared = self.shared;
-        let groups = &self.groups;
-        // Whether the store has written since this was last asked.
-        let is_busy = || {
-            let now = shared.stats.groups.load(Ordering::Relaxed);
-            groups.swap(now, Ordering::Relaxed) != now
-        };
-        let due = |unsynced: u64| is_busy() || unsynced >= IDLE_SYNC;
+        let pace = &self.pace;
+        let due = |unsynced: u64| pace.is_busy(shared) || unsynced >= IDLE_SYNC;
         let mut sum = (self.to.sums)();
         let (progress, watch) = (&mut self.progress, &mut *self.to.watch);
         let mut fill = |step: &mut [u8], at: u64| {
@@ -294,7 +288,7 @@ impl<'r, 'w> Run<'r, 'w> {
             progress.done += read as u64;
             go_on(shared, watch, progress).map(|()| read)
         };
-        pump((&*target, tmp), octets, &due, &mut fill)?;
+        pump((&*target, tmp), octets, &due, &|| pace.rest(shared), &mut fill)?;
         // It is not read again: memory is for mail that is.
         target.uncache();
         Ok(sum.finish())

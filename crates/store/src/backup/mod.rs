@@ -23,6 +23,7 @@ pub(crate) mod hold;
 mod known;
 mod list;
 pub(crate) mod manifest;
+mod pace;
 mod pump;
 mod restore;
 mod tree;

@@ -15,11 +15,12 @@ pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8], u64) -> Result<usize, Ba
 
 /// Writes `octets` octets to a new file, a step at a time, and makes them durable. `fill` gives the steps: it fills a
 /// buffer for an offset from its front and says how much. `due` says, after so many octets that are not synced, whether
-/// they are to be now.
+/// they are to be now; then it rests a little.
 pub(super) fn pump(
     (target, path): (&dyn File, &str),
     octets: u64,
     due: &(dyn Fn(u64) -> bool + Sync),
+    rest: &(dyn Fn() + Sync),
     fill: Fill<'_>,
 ) -> Result<(), BackupError> {
     let most = |at: u64| STEP.min(usize::try_from(octets - at).unwrap_or(STEP));
@@ -43,6 +44,7 @@ pub(super) fn pump(
             if due(at - synced) {
                 target.sync_data().map_err(writing(path))?;
                 synced = at;
+                rest();
             }
             // Nobody wants it any more at the end.
             let _ = empty.try_send(step);
