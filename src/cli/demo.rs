@@ -21,7 +21,8 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let config = demo::config(place.path(), args.port_base);
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(async {
-        let server = run::Server::open(config, run::Hangup::Ends, serve::condemned(false)).await?;
+        let condemned = serve::condemned(false, config.data_dir.clone());
+        let server = run::Server::open(config, run::Hangup::Ends, condemned).await?;
         let accounts = demo::furnish(&server.admin(), server.store()).await?;
         let running = server.serve()?;
         demo::write_files(place.path(), running.listeners())?;

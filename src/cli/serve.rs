@@ -1,8 +1,9 @@
 //! `penfold serve`: starts the server, says where it listens, and what a new one still lacks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Source;
 use super::print::{self, Failure};
@@ -21,7 +22,13 @@ pub(super) fn serve(config: Config, from: &Source) -> Result<ExitCode, Failure> 
     not_as_another(&config.data_dir)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
-        let server = match run::Server::open(config.clone(), run::Hangup::Reloads, condemned(true)).await {
+        let server = match run::Server::open(
+            config.clone(),
+            run::Hangup::Reloads,
+            condemned(true, config.data_dir.clone()),
+        )
+        .await
+        {
             Err(run::Error::Interrupted) => return Ok(ExitCode::SUCCESS),
             server => server?,
         };
@@ -145,28 +152,61 @@ fn missing(config: &Config, from: &Source, people: &People) -> Vec<String> {
 
 /// What happens when the index fails: the process ends, and the next one rebuilds it from the log. Under systemd (and
 /// in the demo) that is left to who started it; else the process becomes a new one, once a minute at most.
-pub(super) fn condemned(may_restart: bool) -> Arc<dyn Fn(&str) + Send + Sync> {
+///
+/// On a full disk the next one would fail likewise: until there is room, this one goes on as well as it can.
+pub(super) fn condemned(may_restart: bool, directory: PathBuf) -> Arc<dyn Fn(&str) + Send + Sync> {
+    let may_restart = may_restart && std::env::var_os("INVOCATION_ID").is_none();
+    let waits = AtomicBool::new(false);
     Arc::new(move |why| {
-        tracing::error!(why, "the index failed: starting again, to rebuild it from the log; no mail is lost");
-        if may_restart && std::env::var_os("INVOCATION_ID").is_none() {
-            restart();
+        if run::has_room(&directory) {
+            tracing::error!(
+                why,
+                "the index failed: starting again, to rebuild it from the log; no mail is lost"
+            );
+            if may_restart && !too_soon_now() {
+                restart();
+            }
+            std::process::exit(CONDEMNED);
         }
-        std::process::exit(CONDEMNED);
+        if waits.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::error!(
+            why,
+            "the disk is full, and the index failed by it: starting again when there is room"
+        );
+        let directory = directory.clone();
+        std::thread::spawn(move || {
+            run::wait_for_room(&directory);
+            tracing::info!(
+                "there is room again: starting again, to rebuild the index from the log; no mail is lost"
+            );
+            if may_restart {
+                restart();
+            }
+            std::process::exit(CONDEMNED);
+        });
     })
 }
 
-/// Becomes a new process. Returns when that would be too often, or fails.
+const LAST: &str = "PENFOLD_RESTARTED";
+
+/// Whether becoming a new process now would be too often.
+fn too_soon_now() -> bool {
+    let soon = too_soon(std::env::var(LAST).ok().as_deref(), crate::clock::wall().seconds);
+    if soon {
+        tracing::error!("it did so less than a minute ago: not again");
+    }
+    soon
+}
+
+/// Becomes a new process. Returns when that fails.
 fn restart() {
     use std::os::unix::process::CommandExt;
-    const LAST: &str = "PENFOLD_RESTARTED";
-    let now = crate::clock::wall().seconds;
-    if too_soon(std::env::var(LAST).ok().as_deref(), now) {
-        return tracing::error!("it did so less than a minute ago: not again");
-    }
     let Ok(program) = std::env::current_exe() else { return };
     let error = std::process::Command::new(program)
         .args(std::env::args_os().skip(1))
-        .env(LAST, now.to_string())
+        .env(LAST, crate::clock::wall().seconds.to_string())
         .exec();
     tracing::error!(%error, "starting again failed");
 }

@@ -27,6 +27,9 @@ pub(super) struct Seen {
     hashed: HashSet<u32>,
     /// Where a message of this hash is; `None` is one that is only said to come (a dry run, a batch under way).
     hashes: HashMap<u64, Option<Uid>>,
+    /// Message-IDs of those of a size and date that were asked for: a mailbox may have very many that look alike, and
+    /// each header is read once.
+    ids: HashMap<(u32, i64), HashSet<u64>>,
     random: RandomState,
 }
 
@@ -47,7 +50,8 @@ impl Seen {
         let view = store.view(id)?;
         let mut sizes: Vec<_> = view.rows().map(|row| (row.size, row.date.unix, row.uid)).collect();
         sizes.sort_unstable();
-        Ok(Seen { view, id, sizes, hashed: HashSet::new(), hashes: HashMap::new(), random })
+        let (hashed, hashes, ids) = (HashSet::new(), HashMap::new(), HashMap::new());
+        Ok(Seen { view, id, sizes, hashed, hashes, ids, random })
     }
 
     /// Those between two sizes and dates.
@@ -119,17 +123,29 @@ impl Seen {
     }
 
     /// Whether messages that look so are there: size, date and Message-ID.
-    pub(super) fn known(&self, store: &Store, looks: &[Look]) -> Vec<bool> {
+    pub(super) fn known(&mut self, store: &Store, looks: &[Look]) -> Vec<bool> {
         looks
             .iter()
             .map(|look| {
                 let Ok(size) = u32::try_from(look.size) else { return false };
-                let there = self.between((size, look.unix), (size, look.unix));
-                there.iter().filter_map(|&(_, _, uid)| self.view.row(uid)).any(|row| {
-                    let header = store.message(&row).and_then(|message| message.header());
-                    header.is_ok_and(|header| super::message_id_hash(&header) == Some(look.id))
-                })
+                let key = (size, look.unix);
+                if !self.ids.contains_key(&key) {
+                    let ids = self.ids_of(store, key);
+                    self.ids.insert(key, ids);
+                }
+                self.ids.get(&key).is_some_and(|ids| ids.contains(&look.id))
             })
+            .collect()
+    }
+
+    /// The Message-IDs of those that have a size and a date.
+    fn ids_of(&self, store: &Store, key: (u32, i64)) -> HashSet<u64> {
+        let there = self.between(key, key);
+        there
+            .iter()
+            .filter_map(|&(_, _, uid)| self.view.row(uid))
+            .filter_map(|row| store.message(&row).and_then(|message| message.header()).ok())
+            .filter_map(|header| super::message_id_hash(&header))
             .collect()
     }
 }
@@ -173,5 +189,83 @@ fn is_same(message: &store::Message, body: &Spooled) -> bool {
             return true;
         }
         at += a as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use store::index::sled::SledHost;
+    use store::{Batch, Intent, InternalDate, NoDigest, Options, Outcome, Prefix, RealVfs, Tuning, UnixTime};
+    use wire::flag::FlagNames;
+
+    struct NoTime;
+
+    impl store::Clock for NoTime {
+        fn wall(&self) -> UnixTime {
+            UnixTime { secs: 1_000_000, nanos: 0 }
+        }
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    #[test]
+    fn of_messages_that_look_alike_each_header_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            vfs: Arc::new(RealVfs::new(dir.path())),
+            index: Arc::new(SledHost::new(dir.path())),
+            derive: Arc::new(NoDigest),
+            clock: Arc::new(NoTime),
+            random: Arc::new(|out| out.fill(7)),
+            progress: Arc::new(|_| {}),
+            condemned: Arc::new(|_| {}),
+            boot_id: None,
+            tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
+            threads: true,
+        };
+        let (store, _) = Store::open(options).unwrap();
+        let commit = |intent| store.commit(Batch::of(intent)).wait().unwrap().outcomes;
+        commit(Intent::AddDomain { name: "b.test".into() });
+        let login = "anna@b.test".to_owned();
+        commit(Intent::AddAccount { login: login.clone(), password: "x".into(), addresses: vec![login] });
+        let account = store.directory().accounts().next().unwrap().id;
+        let made =
+            commit(Intent::CreateMailbox { account, path: "A".into(), special_use: None, subscribe: true });
+        let Some(Outcome::Created(mailbox)) = made.first() else { panic!("{made:?}") };
+        let message = |n: u32| format!("Message-ID: <{n}@b.test>\r\n\r\nx\r\n");
+        for n in 0..5 {
+            let mut spool = store.spool();
+            spool.push(message(n).as_bytes()).unwrap();
+            let mut batch = Batch::default();
+            let body = batch.body(spool.finish().unwrap());
+            batch.push(Intent::Append {
+                mailbox: *mailbox,
+                body,
+                prefix: Prefix::default(),
+                flags: FlagNames::default(),
+                date: Some(InternalDate { unix: 7, zone_minutes: 0 }),
+            });
+            store.commit(batch).wait().unwrap();
+        }
+        let mut seen = Seen::new(&store, *mailbox, RandomState::new()).unwrap();
+        let look = |n: u32| {
+            let text = message(n);
+            let id = super::super::message_id_hash(text.as_bytes()).unwrap();
+            Look { size: text.len() as u64, unix: 7, id }
+        };
+        assert_eq!(seen.known(&store, &[look(3), look(6)]), [true, false]);
+        // Whatever is read from here on cannot be.
+        let log = std::fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+        for path in log {
+            std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+        }
+        let looks: Vec<Look> = (0..8).map(look).collect();
+        let known: Vec<bool> = (0..8).map(|n| n < 5).collect();
+        assert_eq!(seen.known(&store, &looks), known);
     }
 }

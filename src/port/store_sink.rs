@@ -6,7 +6,7 @@ use std::io::Read;
 
 use store::{
     AccountId, Batch, Commit, CommitError, Intent, MailboxId, Outcome, Prefix, Refused, SpoolError, Spooled,
-    Store,
+    Store, Usage,
 };
 use wire::flag::FlagNames;
 
@@ -51,6 +51,16 @@ enum Waiting {
 struct Gathering {
     batch: Batch,
     octets: u64,
+    /// What the account will hold more.
+    more: Usage,
+    messages: Vec<Vec<Waiting>>,
+}
+
+/// A commit that was not answered yet.
+#[derive(Debug)]
+struct UnderWay {
+    commit: Commit,
+    more: Usage,
     messages: Vec<Vec<Waiting>>,
 }
 
@@ -62,7 +72,7 @@ pub struct StoreSink {
     dry: bool,
     targets: Vec<Target>,
     gathering: Gathering,
-    under_way: VecDeque<(Commit, Vec<Vec<Waiting>>)>,
+    under_way: VecDeque<UnderWay>,
     fates: Vec<Vec<Fate>>,
     random: RandomState,
 }
@@ -234,35 +244,22 @@ impl StoreSink {
         Ok(there)
     }
 
-    /// Whether what is gathered and under way may be more than the account has room for.
-    fn is_near_quota(&self) -> bool {
-        let directory = self.store.directory();
-        let Some(quota) = directory.account(self.account).map(|account| account.quota) else { return false };
-        let used = self.store.usage(self.account);
-        let batches = UNDER_WAY as u64 + 2;
-        // A batch is closed by the message that makes it too large.
-        let octets = batches * (BATCH_OCTETS + wire::limits::MESSAGE);
-        let near = |used: u64, more: u64, most: Option<u64>| most.is_some_and(|most| used + more >= most);
-        near(used.messages, batches * BATCH_MESSAGES as u64, quota.messages)
-            || near(used.storage, octets, quota.storage)
-    }
-
     /// Sends what was gathered on its way.
     fn send(&mut self) -> Result<(), Error> {
-        let Gathering { batch, messages, .. } = std::mem::take(&mut self.gathering);
+        let Gathering { batch, more, messages, .. } = std::mem::take(&mut self.gathering);
         if batch.is_empty() {
             // Nothing is to be written; what is said of these comes behind what is being written.
             self.wait_for(0)?;
             return self.tell(messages, |_| Err(String::new()));
         }
-        self.under_way.push_back((self.store.commit(batch), messages));
+        self.under_way.push_back(UnderWay { commit: self.store.commit(batch), more, messages });
         Ok(())
     }
 
     /// Waits until at most so many commits are under way.
     fn wait_for(&mut self, most: usize) -> Result<(), Error> {
         while self.under_way.len() > most
-            && let Some((commit, messages)) = self.under_way.pop_front()
+            && let Some(UnderWay { commit, messages, .. }) = self.under_way.pop_front()
         {
             match commit.wait() {
                 Ok(done) => self.tell(messages, |number| match done.outcomes.get(number) {
@@ -300,6 +297,23 @@ impl StoreSink {
         Ok(())
     }
 
+    /// Whether the account may hold so much more. A batch is taken whole or not at all, so one message too many must not
+    /// come into it: near the quota what was gathered before is written first, and then what is held is known exactly.
+    fn has_room(&mut self, more: Usage) -> Result<bool, Error> {
+        let directory = self.store.directory();
+        let quota = directory.account(self.account).map(|account| account.quota).unwrap_or_default();
+        if quota.is_none() {
+            return Ok(true);
+        }
+        let pending = self.under_way.iter().map(|u| u.more).chain([self.gathering.more]);
+        let wanted = pending.fold(more, plus);
+        if quota.allows(self.store.usage(self.account), wanted) {
+            return Ok(true);
+        }
+        self.settle()?;
+        Ok(quota.allows(self.store.usage(self.account), more))
+    }
+
     /// Adds a message to what is gathered.
     fn gather(&mut self, item: &Item, body: Spooled, hash: u64) -> Result<(), Error> {
         let mut wanted: Vec<(Spot, Option<Fate>)> = Vec::with_capacity(item.to.len());
@@ -309,12 +323,16 @@ impl StoreSink {
             wanted.push((spot, there.then_some(Fate::Duplicate)));
         }
         let octets = body.len();
+        let copies = wanted.iter().filter(|(_, fate)| fate.is_none()).count() as u64;
+        let more = Usage { storage: octets.saturating_mul(copies), messages: copies };
+        let room = copies == 0 || self.dry || self.has_room(more)?;
         let mut body = Some(body);
         let mut reference = None;
         let mut waiting = Vec::with_capacity(wanted.len());
         for (spot, fate) in wanted {
-            let fate = fate.or_else(|| self.dry.then_some(Fate::Placed));
-            if fate != Some(Fate::Duplicate)
+            let over = || (!room).then(|| Fate::Refused(Refused::OverQuota.to_string()));
+            let fate = fate.or_else(over).or_else(|| self.dry.then_some(Fate::Placed));
+            if !matches!(fate, Some(Fate::Duplicate | Fate::Refused(_)))
                 && let Some((seen, _)) = self.seen(spot)?
             {
                 seen.coming(hash);
@@ -346,6 +364,7 @@ impl StoreSink {
         }
         if reference.is_some() {
             self.gathering.octets += octets;
+            self.gathering.more = plus(self.gathering.more, more);
         }
         self.gathering.messages.push(waiting);
         Ok(())
@@ -380,11 +399,7 @@ impl Sink for StoreSink {
                 self.gathering.messages.push(refused);
             }
         }
-        if self.is_near_quota() {
-            // A batch is taken or refused as a whole: here each message is one.
-            self.send()?;
-            self.wait_for(0)?;
-        } else if self.gathering.messages.len() >= BATCH_MESSAGES || self.gathering.octets >= BATCH_OCTETS {
+        if self.gathering.messages.len() >= BATCH_MESSAGES || self.gathering.octets >= BATCH_OCTETS {
             self.send()?;
             self.wait_for(UNDER_WAY)?;
         }
@@ -404,6 +419,13 @@ impl Sink for StoreSink {
 /// Why a message is refused that no message may be as large as.
 pub(super) fn too_large() -> String {
     format!("it is larger than {} MB, which no message may be here", wire::limits::MESSAGE / 1_000_000)
+}
+
+fn plus(one: Usage, other: Usage) -> Usage {
+    Usage {
+        storage: one.storage.saturating_add(other.storage),
+        messages: one.messages.saturating_add(other.messages),
+    }
 }
 
 fn fatal(error: &CommitError) -> Error {

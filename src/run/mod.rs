@@ -19,6 +19,7 @@ pub use care::{Into, is_served, repair, salvage, verify};
 pub use local::{Transfer, in_process, transfer};
 pub use server::{Listener, Protocol, Running, Server};
 pub use signals::Hangup;
+pub use storage::{has_room, wait_for_room};
 
 use crate::admin::{self, Kind, control};
 use crate::net;

@@ -162,8 +162,9 @@ impl Server {
         tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
         let directory = config.data_dir.clone();
         let days = config.undelete_days;
-        let opening =
-            tokio::task::spawn_blocking(move || storage::open(&directory, days, LOCK_WAIT, condemned));
+        let opening = tokio::task::spawn_blocking(move || {
+            storage::open_with_room(&directory, days, LOCK_WAIT, condemned)
+        });
         let opened = tokio::select! {
             opened = opening => opened.map_err(|why| io("the store cannot be opened", why.into()))?,
             // Whoever is opened later is closed by the next opening: nothing was served.

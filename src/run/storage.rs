@@ -4,15 +4,21 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::fs::Mode;
 use store::index::guard::{Guard, Patience};
 use store::index::sled::SledHost;
-use store::{Opening, Options, Progress, RealVfs, Store, Tuning, UnixTime};
+use store::{OpenError, Opening, Options, Progress, RealVfs, Store, Tuning, UnixTime};
 
 use super::Error;
 use crate::clock;
+
+/// With less than this free nothing is begun anew: an index that failed for want of room would fail again.
+const ROOM: u64 = 64 << 20;
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is told when the index fails: from any thread, once.
 pub type Condemned = Arc<dyn Fn(&str) + Send + Sync>;
@@ -60,6 +66,51 @@ pub fn open(
         store::OpenError::Locked { holder } => Error::Locked { directory: directory.to_owned(), holder },
         why => Error::Store { directory: directory.to_owned(), why },
     })
+}
+
+/// As [`open`], but a full disk is waited for instead of failing: when space returns, so does service.
+pub(super) fn open_with_room(
+    directory: &Path,
+    undelete_days: u16,
+    lock_wait: Duration,
+    condemned: Condemned,
+) -> Result<(Store, Opening), Error> {
+    let opened = Arc::new(AtomicBool::new(false));
+    let condemned: Condemned = {
+        let (opened, directory) = (opened.clone(), directory.to_owned());
+        // What fails while it opens, for want of room, is tried again here.
+        Arc::new(move |why| {
+            if opened.load(Ordering::Relaxed) || has_room(&directory) {
+                condemned(why);
+            }
+        })
+    };
+    loop {
+        match open(directory, undelete_days, lock_wait, condemned.clone()) {
+            Err(Error::Store { why: why @ (OpenError::Io { .. } | OpenError::Index(_)), .. })
+                if !has_room(directory) =>
+            {
+                tracing::error!(%why, "the disk is full: the store is opened when there is room again");
+                wait_for_room(directory);
+            }
+            other => {
+                opened.store(true, Ordering::Relaxed);
+                return other;
+            }
+        }
+    }
+}
+
+/// Whether the file system of the data directory has room for an index. One that does not tell is believed to.
+pub fn has_room(directory: &Path) -> bool {
+    rustix::fs::statvfs(directory).map_or(true, |found| found.f_bavail.saturating_mul(found.f_frsize) >= ROOM)
+}
+
+/// Waits until [`has_room`]. Blocks.
+pub fn wait_for_room(directory: &Path) {
+    while !has_room(directory) {
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Makes the directory, and sees to it that what is written from here on is for this user alone.

@@ -230,3 +230,83 @@ fn without_a_supervisor_the_server_starts_anew_by_itself() {
     assert!(server.log().contains("its index was rebuilt"), "{}", server.log());
     assert!(server.stop().success());
 }
+
+/// A small file system of its own, which goes with it.
+struct Small(PathBuf);
+
+impl Small {
+    /// `None` where this process may not make one.
+    fn mount(at: PathBuf) -> Option<Small> {
+        std::fs::create_dir_all(&at).unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=200m,mode=0700", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(&at).output();
+        mounted.is_ok_and(|out| out.status.success()).then_some(Small(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_ends_no_server_and_service_comes_back_with_the_space() {
+    let host = Host::new();
+    let Some(_small) = Small::mount(host.data()) else {
+        return println!("skipped: only root can make a small file system");
+    };
+    let text = std::fs::read_to_string(host.config()).unwrap();
+    host.configure(&format!("{text}[tls]\noptional_on_loopback = true\n"));
+    assert_eq!(host.run(&["domain", "add", "b.test"]).code, 0);
+    let added = host.run_with(&["account", "add", "anna@b.test", "--password-stdin"], "a good password\n");
+    assert_eq!(added.code, 0);
+    let mut server = host.serve();
+    let pid = server.pid();
+    // Somebody else fills the disk to its last octet.
+    let fill = host.data().join("fill");
+    let mut filling = std::fs::File::create(&fill).unwrap();
+    let piece = vec![0; 1 << 20];
+    for size in [1 << 20, 1 << 10, 1] {
+        while filling.write_all(&piece[..size]).is_ok() {}
+    }
+    drop(filling);
+    let mut imap = connect(&server, "imap");
+    let mut ask = |command: String| {
+        imap.get_mut().write_all(command.as_bytes()).unwrap();
+        let mut line = String::new();
+        while !line.starts_with("a ") {
+            line.clear();
+            assert!(imap.read_line(&mut line).unwrap() > 0, "the server has gone");
+        }
+        line
+    };
+    assert!(ask("a LOGIN anna@b.test \"a good password\"\r\n".into()).starts_with("a OK"));
+    // What needs little room goes on, in the log; the index takes it no more.
+    let mut made = 0;
+    while !server.log().contains("the disk is full, and the index failed by it") {
+        assert!(made < 20_000, "{}", server.log());
+        assert!(ask(format!("a CREATE made{made}\r\n")).starts_with("a OK"));
+        made += 1;
+    }
+    assert!(ask("a NOOP\r\n".into()).starts_with("a OK"));
+    assert!(server.child.try_wait().unwrap().is_none());
+    drop(std::fs::remove_file(&fill));
+    // It becomes a new process, on other ports; each question is a process of its own.
+    let come_back = |_| {
+        let status = host.run(&["status", "--json"]);
+        (status.code == 0 && server.log().matches("store open").count() == 2).then(|| status.json())
+    };
+    let status = (0..3_000).find_map(come_back).unwrap_or_else(|| panic!("{}", server.log()));
+    assert_eq!(status["server"]["pid"], pid);
+    let listeners = status["server"]["listeners"].as_array().unwrap();
+    let imap = listeners.iter().find(|l| l["protocol"] == "imap").unwrap();
+    server.page = format!("imap {}\n", imap["address"].as_str().unwrap());
+    let mut imap = connect(&server, "imap");
+    imap.get_mut()
+        .write_all(b"a LOGIN anna@b.test \"a good password\"\r\nb LIST \"\" made*\r\nc LOGOUT\r\n")
+        .unwrap();
+    let all: Vec<String> = imap.lines().map_while(Result::ok).collect();
+    assert_eq!(all.iter().filter(|line| line.starts_with("* LIST ")).count(), made, "{all:?}");
+    assert!(server.stop().success());
+}

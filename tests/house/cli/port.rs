@@ -286,3 +286,26 @@ fn an_import_fills_an_account_up_to_its_quota_and_says_what_had_no_room() {
     let list = host.run(&["account", "list", "--json"]);
     assert!(list.out.contains("\"messages\":40,"), "{}", list.out);
 }
+
+#[test]
+fn an_import_fills_a_quota_up_to_its_last_message_and_not_only_to_the_last_batch() {
+    let host = household();
+    let path = host.directory.path().join("much");
+    mbox(&path, 300, 2_000);
+    for (quota, fit) in [(&["--messages", "100"], 100), (&["--messages", "280"], 280)] {
+        assert_eq!(host.run(&[&["account", "quota", ANNA], &quota[..]].concat()).code, 0);
+        let done = import(&host, &path, ANNA, &["--json"]);
+        assert_eq!(done.code, 1, "{} {}", done.out, done.err);
+        assert_eq!(held(&host, ANNA), fit);
+        let report = done.json();
+        assert_eq!(report["refused"].as_u64().unwrap(), 300 - fit, "{report}");
+        assert!(report["refusals"][0]["why"].as_str().unwrap().contains("quota"), "{report}");
+    }
+    // By octets: as many as there is room for, whatever their number.
+    assert_eq!(host.run(&["account", "quota", BEN, "--storage", "100k"]).code, 0);
+    assert_eq!(import(&host, &path, BEN, &[]).code, 1);
+    let octets = host.run(&["account", "list", "--json"]).json();
+    let ben = octets.as_array().unwrap().iter().find(|a| a["login"] == BEN).unwrap();
+    let octets = ben["octets"].as_u64().unwrap();
+    assert!((95_000..=100_000).contains(&octets), "{octets}");
+}
