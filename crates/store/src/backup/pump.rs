@@ -10,15 +10,17 @@ pub(super) const STEP: usize = 1 << 20;
 /// Steps that are under way.
 const UNDER_WAY: usize = 4;
 
-/// Writes `octets` octets to a new file, a step at a time, and makes them durable. `fill` gives the steps: it fills a
-/// buffer for an offset from its front and says how much. `due` says, after so many octets that are not synced, whether
+/// Fills a buffer from its front with what lies at an offset, and says how much that was.
+pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8], u64) -> Result<usize, BackupError>;
+
+/// Writes `octets` octets to a new file, a step at a time, and makes them durable. `fill` gives the steps. `due` says, after so many octets that are not synced, whether
 /// they are to be now; then it rests a little.
 pub(super) fn pump(
     (target, path): (&dyn File, &str),
     octets: u64,
     due: &(dyn Fn(u64) -> bool + Sync),
     rest: &(dyn Fn() + Sync),
-    fill: &mut dyn FnMut(&mut [u8], u64) -> Result<usize, BackupError>,
+    fill: Fill<'_>,
 ) -> Result<(), BackupError> {
     let most = |at: u64| STEP.min(usize::try_from(octets - at).unwrap_or(STEP));
     if octets <= STEP as u64 {

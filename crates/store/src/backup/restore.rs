@@ -86,6 +86,9 @@ impl Backups {
     }
 }
 
+/// Is shown octets of a piece, and where in it they lie.
+type Each<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), BackupError>;
+
 struct Work<'w> {
     from: &'w Backups,
     vfs: &'w dyn Vfs,
@@ -152,7 +155,7 @@ impl Work<'_> {
         file: &dyn File,
         offset: u64,
         piece: &Entry,
-        each: &mut dyn FnMut(&[u8], u64) -> Result<(), BackupError>,
+        each: Each<'_>,
     ) -> Result<Option<[u8; 32]>, BackupError> {
         let mut sum = (self.from.sums.0)();
         let len = piece.len();
