@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -280,7 +280,7 @@ fn give_away(data: &Path, owner: Option<(u32, u32)>, config: Option<&Path>) -> R
     }
     if let Some(config) = config.filter(|config| config.exists()) {
         // The server reads it, and root alone changes it.
-        let shared = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o640);
+        let shared = fs::Permissions::from_mode(0o640);
         lchown(config, None, Some(gid)).and_then(|()| fs::set_permissions(config, shared)).map_err(failed)?;
     }
     Ok(String::new())

@@ -10,11 +10,10 @@ pub(super) const STEP: usize = 1 << 20;
 /// Steps that are under way.
 const UNDER_WAY: usize = 4;
 
-/// Fills a buffer for an offset from its front, and says how much.
+/// Fills a buffer from its front with what lies at an offset, and says how much that was.
 pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8], u64) -> Result<usize, BackupError>;
 
-/// Writes `octets` octets to a new file, a step at a time, and makes them durable. `fill` gives the steps: it fills a
-/// buffer for an offset from its front and says how much. `due` says, after so many octets that are not synced, whether
+/// Writes `octets` octets to a new file, a step at a time, and makes them durable. `fill` gives the steps. `due` says, after so many octets that are not synced, whether
 /// they are to be now; then it rests a little.
 pub(super) fn pump(
     (target, path): (&dyn File, &str),

@@ -26,9 +26,6 @@ pub struct Restored {
     pub found: u64,
 }
 
-/// Is shown octets of a file, each with its offset.
-type Each<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), BackupError>;
-
 impl Backups {
     /// Writes a backup into a data directory, which must be empty, or left by a restore that was interrupted. Every file
     /// is compared with its sum on the way. `config.toml` is not written: see [`Backups::small`].
@@ -88,6 +85,9 @@ impl Backups {
         Ok(Restored { files, octets, found })
     }
 }
+
+/// Is shown octets of a piece, and where in it they lie.
+type Each<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), BackupError>;
 
 struct Work<'w> {
     from: &'w Backups,
