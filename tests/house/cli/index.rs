@@ -295,7 +295,9 @@ fn a_disk_that_is_full_ends_no_server_and_service_comes_back_with_the_space() {
     // It becomes a new process, on other ports; each question is a process of its own.
     let come_back = |_| {
         let status = host.run(&["status", "--json"]);
-        (status.code == 0 && server.log().matches("store open").count() == 2).then(|| status.json())
+        // 1: so small a disk is always nearly full.
+        (matches!(status.code, 0 | 1) && server.log().matches("store open").count() == 2)
+            .then(|| status.json())
     };
     let status = (0..3_000).find_map(come_back).unwrap_or_else(|| panic!("{}", server.log()));
     assert_eq!(status["server"]["pid"], pid);
