@@ -59,6 +59,7 @@ fn not_as_another(directory: &Path) -> Result<(), Failure> {
 
 /// The runtime that serves.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    crate::password::give_memory_back();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|why| {
         Failure::plain(Kind::Failed, format!("the system gives no threads to serve with: {why}"))
     })
