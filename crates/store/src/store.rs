@@ -120,7 +120,7 @@ impl Store {
         Ok((Store { inner: Arc::new(inner) }, opening))
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }
 
