@@ -7,6 +7,7 @@
 pub mod committed;
 pub mod header;
 pub mod judged;
+pub mod queue;
 pub mod received;
 pub mod routed;
 #[cfg(test)]

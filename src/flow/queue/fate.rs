@@ -1,0 +1,139 @@
+//! What became of messages, for each recipient: kept for thirty days, so that `penfold trace` can tell.
+
+use serde::{Deserialize, Serialize};
+use store::{Batch, Book, Intent, Store};
+
+/// How long a fate is kept.
+const KEPT: i64 = 30 * 24 * 3_600;
+/// Lines looked at in one go.
+const PAGE: usize = 1_000;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The next host has taken it.
+    Delivered,
+    /// A host refused it for good, or there is none.
+    Failed,
+    /// It could not be delivered in the time that it had.
+    Expired,
+    /// Somebody took it out of the queue.
+    Dropped,
+}
+
+/// The fate of a message, for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// The message's name in the queue, as its `Received` field has it.
+    pub id: String,
+    /// Its Message-ID, without brackets.
+    pub message_id: String,
+    /// The reverse-path.
+    pub from: String,
+    /// The recipient.
+    pub to: String,
+    /// What became of it.
+    pub action: Action,
+    /// The last host; empty if there was none.
+    pub host: String,
+    /// Its address.
+    #[serde(default)]
+    pub ip: String,
+    /// How the connection was secured; empty: not at all.
+    #[serde(default)]
+    pub tls: String,
+    /// The host's reply, or what was the matter.
+    pub what: String,
+    /// When the message was taken, in seconds since 1970.
+    pub since: i64,
+    /// How often it was tried.
+    pub tries: u16,
+}
+
+impl Fate {
+    /// Adds it to a batch. `number` is the recipient's.
+    pub fn write(&self, batch: &mut Batch, number: u16) {
+        let value = serde_json::to_vec(self).unwrap_or_default();
+        let key = [&key(self.at)[..], self.id.as_bytes(), &[0], &number.to_be_bytes()].concat();
+        batch.push(Intent::Write { book: Book::Fates, key, value });
+    }
+
+    /// Whether somebody who asks for this means it: a Message-ID, our own name for it, or an address.
+    #[must_use]
+    pub fn is_meant(&self, asked: &str) -> bool {
+        let asked = asked.trim().trim_start_matches('<').trim_end_matches('>');
+        let address = |a: &str| a.trim_start_matches('<').trim_end_matches('>').eq_ignore_ascii_case(asked);
+        self.id == asked || self.message_id == asked || address(&self.to) || address(&self.from)
+    }
+}
+
+fn key(at: i64) -> [u8; 8] {
+    u64::try_from(at).unwrap_or(0).to_be_bytes()
+}
+
+/// Fates from a time on, the oldest first, as long as `each` wants more.
+///
+/// # Errors
+/// The index failed.
+pub fn since(store: &Store, from: i64, mut each: impl FnMut(Fate) -> bool) -> Result<(), store::ReadError> {
+    let mut from = key(from).to_vec();
+    loop {
+        let page = store.lines(Book::Fates, &from, None, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        from = [&last[..], &[0]].concat();
+        for fate in page.iter().filter_map(|(_, line)| serde_json::from_slice(&line.value).ok()) {
+            if !each(fate) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A batch that gives up what is older than thirty days, or some of it; `None` when there is none.
+///
+/// # Errors
+/// The index failed.
+pub fn old(store: &Store, now: i64) -> Result<Option<Batch>, store::ReadError> {
+    let page = store.lines(Book::Fates, &[], Some(&key(now - KEPT)), PAGE)?;
+    if page.is_empty() {
+        return Ok(None);
+    }
+    let mut batch = Batch::new();
+    for (key, _) in page {
+        batch.push(Intent::Strike { book: Book::Fates, key });
+    }
+    Ok(Some(batch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_found_by_all_its_names() {
+        let fate = Fate {
+            at: 5,
+            id: "1a-2b".into(),
+            message_id: "x@example.org".into(),
+            from: "<Ann@example.org>".into(),
+            to: "bob@example.net".into(),
+            action: Action::Delivered,
+            host: String::new(),
+            ip: String::new(),
+            tls: String::new(),
+            what: String::new(),
+            since: 1,
+            tries: 1,
+        };
+        for asked in ["1a-2b", "<x@example.org>", "x@example.org", "ann@EXAMPLE.org", "bob@example.net", " bob@example.net"] {
+            assert!(fate.is_meant(asked), "{asked}");
+        }
+        for asked in ["", "example.org", "X@example.org", "bob@example.ne"] {
+            assert!(!fate.is_meant(asked), "{asked}");
+        }
+        assert_eq!(serde_json::to_value(Action::Expired).unwrap(), "expired");
+    }
+}

@@ -1,0 +1,109 @@
+//! Messages on their way to other hosts: durable in the store's books (`line`), in memory by where they go (`waiting`), tried
+//! at their times (`schedule`) over as few connections as will do (`runner`, `courier`), and settled in one commit with what
+//! is told of them (`settle`, `fate`).
+//!
+//! RFC 5321 s.4.5.4.1. One message stands for all its recipients; each has a state of its own. What a host has taken is
+//! struck before anything else is sent to it, so that a death in between costs at most one message sent twice for each
+//! connection; nothing is ever struck that was neither taken nor reported.
+
+pub mod fate;
+pub mod line;
+pub mod schedule;
+pub mod waiting;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use store::Store;
+use tokio::sync::Notify;
+
+pub use line::{Entry, Id, Queued, Recipient, Trouble};
+pub use schedule::{Next, Schedule};
+pub use waiting::{Destination, Job, Limits};
+use waiting::Waiting;
+
+/// How the queue works.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// When things are tried again.
+    pub schedule: Schedule,
+    /// How much at once.
+    pub limits: Limits,
+}
+
+/// The queue of a store that is served. Cheap to clone.
+#[derive(Clone)]
+pub struct Queue(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    settings: Settings,
+    waiting: Mutex<Waiting>,
+    /// Something has changed that the runner should look at.
+    bell: Notify,
+}
+
+impl Queue {
+    /// The queue of a store, with what waits in it. Reads all recipients.
+    ///
+    /// # Errors
+    /// The index failed.
+    pub fn open(store: &Store, settings: Settings) -> Result<Queue, store::ReadError> {
+        let inner = Inner {
+            store: store.clone(),
+            settings,
+            waiting: Mutex::default(),
+            bell: Notify::new(),
+        };
+        let queue = Queue(Arc::new(inner));
+        {
+            let mut waiting = queue.waiting();
+            line::each_recipient(store, |id, number, recipient| {
+                queue.place(&mut waiting, &id, number, &recipient);
+            })?;
+        }
+        Ok(queue)
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// How it works.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, waiting: &mut Waiting, id: &Id, number: u16, recipient: &Recipient) {
+        let next = if recipient.held { i64::MAX } else { recipient.next };
+        waiting.add(&destination(recipient.domain()), recipient.of, id, number, next);
+    }
+
+    /// A message was committed: its recipients wait from now on.
+    pub fn arrived(&self, id: &Id, recipients: &[Recipient]) {
+        let mut waiting = self.waiting();
+        for (number, recipient) in (0..).zip(recipients.iter().take(line::MOST)) {
+            self.place(&mut waiting, id, number, recipient);
+        }
+        drop(waiting);
+        self.0.bell.notify_one();
+    }
+
+    /// How many recipients wait, and how many are being tried.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        self.waiting().count()
+    }
+}
+
+/// Where mail for a domain goes.
+#[must_use]
+pub fn destination(domain: &str) -> Destination {
+    domain.to_ascii_lowercase().into()
+}
