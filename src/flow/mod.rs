@@ -8,7 +8,9 @@ pub mod committed;
 pub mod header;
 pub mod judged;
 pub mod received;
+pub mod route_out;
 pub mod routed;
+pub mod secure;
 #[cfg(test)]
 mod tests;
 

@@ -331,7 +331,7 @@ impl<S: Subject> Replay<'_, S> {
                     Event::Secured(TlsFacts {
                         version: "TLS1.3".to_owned(),
                         cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
-                        server_name: None,
+                        ..TlsFacts::default()
                     })
                 }
                 Want::Close => {
