@@ -30,6 +30,9 @@ pub const SMTP_REPLY_LINE: usize = 2_048;
 pub const SMTP_REPLY_LINES: usize = 100;
 /// Octets that are kept of a server's reply: for the log, and for reports of delivery.
 pub const SMTP_REPLY_TEXT: usize = 4_096;
+/// Commands that a client of ours says before it waits for the replies: more could fill both sides' buffers, and each
+/// would wait for the other (RFC 2920 s.3.1).
+pub const SMTP_PIPELINED: usize = 100;
 /// Octets of the values of NOTIFY, ENVID and ORCPT, as sent. RFC 3461 s.5.4 (b), (a), (c).
 pub const DSN_NOTIFY: usize = 28;
 /// See `DSN_NOTIFY`.
@@ -56,6 +59,9 @@ pub const MIME_DEPTH: usize = 50;
 pub const MIME_PARTS: usize = 1_000;
 /// Octets of one base64 line of a SASL exchange. RFC 4954 s.4 and RFC 5034 s.4 ask for 12,288.
 pub const SASL_RESPONSE: usize = 12_288;
+/// Iterations of a SCRAM exchange with another server: fewer protect a password too little (RFC 7677 s.4), more keep
+/// us busy for it.
+pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4_096..=1_000_000;
 /// Failed logins on one connection before it is closed.
 pub const LOGIN_FAILURES: u32 = 5;
 
