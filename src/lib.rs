@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod desk;
 pub mod disk;
+pub mod dns;
 pub mod flow;
 pub mod login;
 pub mod mime;

@@ -1,6 +1,7 @@
 //! What values mean: checked after the file has been read, with the place of what is wrong.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
@@ -28,7 +29,9 @@ impl Config {
             }
         }
         let base = path.parent().unwrap_or(Path::new("."));
-        let files = [&mut self.tls.certificate, &mut self.tls.key];
+        let (dns, outbound) = (&mut self.dns, &mut self.outbound);
+        let files =
+            [&mut self.tls.certificate, &mut self.tls.key, &mut dns.trust_anchor, &mut outbound.authorities];
         for file in [&mut self.data_dir, &mut self.control].into_iter().chain(files.into_iter().flatten()) {
             *file = base.join(&*file);
         }
@@ -63,7 +66,12 @@ impl Config {
             (None, Some(_)) => return wrong("tls.key", "given without tls.certificate".into()),
             _ => {}
         }
-        for (key, file) in [("tls.certificate", &self.tls.certificate), ("tls.key", &self.tls.key)] {
+        for (key, file) in [
+            ("tls.certificate", &self.tls.certificate),
+            ("tls.key", &self.tls.key),
+            ("dns.trust_anchor", &self.dns.trust_anchor),
+            ("outbound.authorities", &self.outbound.authorities),
+        ] {
             if let Some(file) = file
                 && let Err(error) = std::fs::File::open(file)
             {
@@ -73,8 +81,23 @@ impl Config {
                 );
             }
         }
+        for server in self.dns.servers.iter().filter(|server| server.0.port() == 0) {
+            return wrong("dns.servers", format!("found {server}, expected a port, such as 53"));
+        }
+        for (family, is_family) in
+            [("IPv4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("IPv6", IpAddr::is_ipv6)]
+        {
+            if let Some(second) = self.outbound.source.iter().filter(|ip| is_family(ip)).nth(1) {
+                return wrong(
+                    "outbound.source",
+                    format!("found {second}, expected one address of {family} at most"),
+                );
+            }
+        }
         let limits = &self.limits;
         for (key, found, least, most) in [
+            ("outbound.smtp_port", u64::from(self.outbound.smtp_port), 1, 65_535),
+            ("outbound.https_port", u64::from(self.outbound.https_port), 1, 65_535),
             ("limits.connections", limits.connections as u64, 1, 1_000_000),
             ("limits.connections_per_address", limits.connections_per_address as u64, 1, 1_000_000),
             ("limits.failed_logins", u64::from(limits.failed_logins), 1, 1_000_000),

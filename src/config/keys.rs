@@ -1,7 +1,7 @@
 //! The keys: name, type, default and words of each, once. `config.example.toml` is made of this.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
@@ -81,7 +81,7 @@ section! {
         /// For how many days deleted mail can be brought back (`penfold undelete`). It takes up room a day longer. With
         /// 0 it is gone at once.
         undelete_days: u16 = 14, shows "14";
-        => listen: Listen, tls: Tls, limits: Limits, log: Log;
+        => listen: Listen, tls: Tls, dns: Dns, outbound: Outbound, limits: Limits, log: Log;
     }
 }
 
@@ -118,6 +118,35 @@ section! {
         names: Vec<String> = Vec::new(), shows r#"["imap.example.org", "smtp.example.org"]"#;
         /// Allow logins without TLS from this host itself (loopback addresses).
         optional_on_loopback: bool = false, shows "false";
+    }
+}
+
+section! {
+    /// The nameservers that are asked.
+    Dns {
+        /// As "address:port". They must be recursive ones; what they say is checked with DNSSEC here. Default: those in
+        /// /etc/resolv.conf. Example:
+        servers: Vec<Address> = Vec::new(), shows r#"["127.0.0.1:53"]"#;
+        /// A file with the keys that DNSSEC begins with, as DNSKEY records, for networks with a root of their own. Default:
+        /// the keys of the world's root. Example:
+        trust_anchor: Option<PathBuf> = None, shows r#""/etc/penfold/root.keys""#;
+    }
+}
+
+section! {
+    /// How mail goes to other servers.
+    Outbound {
+        /// This host's addresses to connect from, one of IPv4 and one of IPv6 at most, if it has several: those whose
+        /// names in DNS (PTR) are right. Default: the system chooses. Example:
+        source: Vec<IpAddr> = Vec::new(), shows r#"["192.0.2.1", "2001:db8::1"]"#;
+        /// Use IPv6 where other servers have it.
+        ipv6: bool = true, shows "true";
+        /// A file with the authorities that may vouch for other servers, in PEM, instead of the public ones. Example:
+        authorities: Option<PathBuf> = None, shows r#""/etc/penfold/authorities.pem""#;
+        /// The port of other mail servers. Any other than 25 is for tests.
+        smtp_port: u16 = 25, shows "25";
+        /// The port of the web servers that MTA-STS policies are fetched from. Any other than 443 is for tests.
+        https_port: u16 = 443, shows "443";
     }
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use keys::{Address, Config, Level, Limits, Listen, Log, LogFormat, Tls, example};
+pub use keys::{Address, Config, Dns, Level, Limits, Listen, Log, LogFormat, Outbound, Tls, example};
 pub use network::Network;
 
 /// Where it is looked for unless told otherwise.
@@ -142,10 +142,14 @@ mod tests {
             })
             .collect();
         let mut read = Config::parse(&keys, Path::new("x")).unwrap();
-        assert!(keys.matches(" = ").count() >= 22, "{keys}");
+        assert!(keys.matches(" = ").count() >= 29, "{keys}");
         assert!(read.hostname.is_some() && read.postmaster.is_some() && read.tls.key.is_some());
         (read.hostname, read.postmaster) = (None, None);
         (read.tls.certificate, read.tls.key, read.tls.names) = (None, None, Vec::new());
+        assert!(!read.dns.servers.is_empty() && read.dns.trust_anchor.is_some());
+        assert!(!read.outbound.source.is_empty() && read.outbound.authorities.is_some());
+        (read.dns.servers, read.dns.trust_anchor) = (Vec::new(), None);
+        (read.outbound.source, read.outbound.authorities) = (Vec::new(), None);
         assert_eq!(read, Config::default());
     }
 
@@ -182,6 +186,17 @@ mod tests {
                 "hostname = \"a.example\"\n[tls]\ncertificate = \"/nowhere/x\"\nkey = \"/nowhere/y\"",
                 &["line 3, column 15", "/nowhere/x", "No such file"],
             ),
+            (
+                "hostname = \"a.example\"\n[outbound]\nsource = [\"192.0.2.1\", \"192.0.2.2\"]",
+                &["line 3, column 10", "192.0.2.2", "one address of IPv4"],
+            ),
+            (
+                "hostname = \"a.example\"\n[outbound]\nauthorities = \"/nowhere/x\"",
+                &["line 3, column 15", "/nowhere/x", "No such file"],
+            ),
+            ("[outbound]\nsource = [\"here\"]", &["line 2, column 11", "here"]),
+            ("hostname = \"a.example\"\n[outbound]\nsmtp_port = 0", &["line 3, column 13", "found 0"]),
+            ("hostname = \"a.example\"\n[dns]\nservers = [\"192.0.2.1:0\"]", &["line 3, column 11", ":0"]),
             (
                 "hostname = \"a.example\"\n[listen]\nimap = [\"[::]:993\"]",
                 &["line 3, column 8", "[::]:993", "listen.imaps"],

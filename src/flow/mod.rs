@@ -9,7 +9,9 @@ pub mod header;
 pub mod judged;
 pub mod queue;
 pub mod received;
+pub mod route_out;
 pub mod routed;
+pub mod secure;
 #[cfg(test)]
 mod tests;
 

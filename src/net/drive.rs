@@ -17,7 +17,7 @@ use wire::machine::{BodyPart, Event, Machine, Over, Step, Tick, TlsFacts, Want};
 use super::input::Input;
 use super::link::Link;
 use super::wires::{Wires, Woken};
-use super::{Desk, Done, Error, Out, Taken, Terms};
+use super::{Desk, Done, Error, Out, Side, Taken, Terms};
 use crate::observe::TRANSCRIPT;
 
 /// For the bye: the TLS close, and what the peer still sends.
@@ -104,10 +104,11 @@ where
             let elapsed = matches!(event, Event::Elapsed);
             let now = Tick(self.began.elapsed());
             let input = self.input.unread();
+            let who = if matches!(self.wires.terms.tls, Some(Side::Client(_))) { 'C' } else { 'S' };
             let Step { used, want } = self.out.with(|out| {
                 let before = out.len();
                 let step = self.machine.step(event, input, now, out);
-                transcript(out.get(before..).unwrap_or_default(), &step.want);
+                transcript(who, out.get(before..).unwrap_or_default(), &step.want);
                 step
             });
             if used > input.len() {
@@ -168,16 +169,12 @@ where
     /// STARTTLS. What the peer sent behind the command was not protected and is dropped
     /// (RFC 3207 s.4.2, RFC 3501 s.6.2.1).
     async fn upgrade(&mut self) -> Result<TlsFacts, Error> {
-        let config = self.wires.terms.tls.clone().ok_or(Error::Machine("STARTTLS without a certificate"))?;
+        let side = self.wires.terms.tls.clone().ok_or(Error::Machine("STARTTLS without a certificate"))?;
         self.wires.flush(&self.out).await?;
         self.input.drop_unread();
         self.input.release();
         let within = self.wires.terms.handshake_within;
-        let facts = match timeout(within, self.wires.link.secure(config)).await {
-            Ok(Ok(facts)) => facts,
-            Ok(Err(error)) => return Err(Error::Handshake(error)),
-            Err(_) => return Err(Error::HandshakeSlow(within)),
-        };
+        let facts = self.wires.link.secure(side, within).await?;
         self.desk.secured(&facts);
         Ok(facts)
     }
@@ -231,15 +228,15 @@ where
     }
 }
 
-/// What the machine said and asked, for who wants to know why a client fails. What the client said is not shown:
+/// What the machine said (as server or client) and asked, for who wants to know why a client fails. What the peer said is not shown:
 /// only its protocol knows which of it is a password, and the question tells what was understood of it.
-fn transcript<Q: Debug>(said: &[u8], want: &Want<Q>) {
+fn transcript<Q: Debug>(who: char, said: &[u8], want: &Want<Q>) {
     if !tracing::enabled!(target: TRANSCRIPT, tracing::Level::DEBUG) {
         return;
     }
     for line in said.split_inclusive(|octet| *octet == b'\n').take(100) {
         let line = line.trim_ascii_end();
-        tracing::debug!(target: TRANSCRIPT, "S: {}", line.get(..500).unwrap_or(line).escape_ascii());
+        tracing::debug!(target: TRANSCRIPT, "{who}: {}", line.get(..500).unwrap_or(line).escape_ascii());
     }
     if let Want::Ask(question) = want {
         tracing::debug!(target: TRANSCRIPT, "?: {question:?}");

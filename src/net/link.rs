@@ -4,14 +4,15 @@ use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use wire::machine::TlsFacts;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use wire::machine::{Certificate, TlsFacts};
+
+use super::{Error, Side};
 
 /// A stream that can move inside TLS once.
 pub(super) enum Link<S> {
@@ -23,14 +24,32 @@ pub(super) enum Link<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    /// The TLS handshake, as the server.
-    pub(super) async fn secure(&mut self, config: Arc<ServerConfig>) -> io::Result<TlsFacts> {
+    /// The TLS handshake.
+    pub(super) async fn secure(&mut self, side: Side, within: Duration) -> Result<TlsFacts, Error> {
+        match timeout(within, self.shake(side)).await {
+            Ok(facts) => facts.map_err(Error::Handshake),
+            Err(_) => Err(Error::HandshakeSlow(within)),
+        }
+    }
+
+    async fn shake(&mut self, side: Side) -> io::Result<TlsFacts> {
         let Link::Plain(stream) = mem::replace(self, Link::Gone) else {
             return Err(io::Error::other("the connection is inside TLS already"));
         };
-        // Boxed, as it is large and soon over.
-        let stream = Box::pin(TlsAcceptor::from(config).accept(stream)).await?;
-        let facts = facts(stream.get_ref().1);
+        // Boxed, as they are large and soon over.
+        let (stream, certificate, server_name) = match side {
+            Side::Server(config) => {
+                let stream = Box::pin(TlsAcceptor::from(config).accept(stream)).await?;
+                let server_name = stream.get_ref().1.server_name().map(str::to_owned);
+                (TlsStream::Server(stream), Certificate::NotAsked, server_name)
+            }
+            Side::Client(side) => {
+                let connector = TlsConnector::from(side.config());
+                let stream = Box::pin(connector.connect(side.name(), stream)).await?;
+                (TlsStream::Client(stream), side.certificate(), Some(side.name().to_str().into_owned()))
+            }
+        };
+        let facts = TlsFacts { server_name, certificate, ..agreed(&stream) };
         *self = Link::Tls(Box::new(stream));
         Ok(facts)
     }
@@ -77,7 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 }
 
 /// What the handshake agreed on, in the words of trace headers.
-fn facts(tls: &rustls::ServerConnection) -> TlsFacts {
+fn agreed<S>(stream: &TlsStream<S>) -> TlsFacts {
+    let (_, tls) = stream.get_ref();
     let version = match tls.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "TLS1.3",
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLS1.2",
@@ -91,6 +111,6 @@ fn facts(tls: &rustls::ServerConnection) -> TlsFacts {
             Some(rest) => format!("TLS_{rest}"),
             None => suite.to_owned(),
         },
-        server_name: tls.server_name().map(str::to_owned),
+        ..TlsFacts::default()
     }
 }

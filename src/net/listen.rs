@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 use wire::machine::{Machine, Peer};
 
@@ -314,13 +314,12 @@ where
     let mut link = Link::Plain(stream);
     if implicit_tls {
         let failed = |error| Done { read: 0, written: 0, result: Err(error) };
-        let Some(config) = terms.tls.clone() else {
+        let Some(side) = terms.tls.clone() else {
             return failed(Error::Machine("a listener inside TLS without a certificate"));
         };
-        match timeout(terms.handshake_within, link.secure(config)).await {
-            Ok(Ok(facts)) => accepted.peer.tls = Some(facts),
-            Ok(Err(error)) => return failed(Error::Handshake(error)),
-            Err(_) => return failed(Error::HandshakeSlow(terms.handshake_within)),
+        match link.secure(side, terms.handshake_within).await {
+            Ok(facts) => accepted.peer.tls = Some(facts),
+            Err(error) => return failed(error),
         }
     }
     let (machine, desk) = open(accepted);

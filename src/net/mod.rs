@@ -1,5 +1,5 @@
-//! Sockets: the one room that reads and writes them. It accepts connections, drives a protocol machine over one,
-//! and carries the machine's questions to its desk.
+//! Sockets: the one room that reads and writes them. It accepts and dials connections, drives a protocol machine over
+//! one, and carries the machine's questions to its desk.
 //!
 //! It knows no protocol: it is generic over [`wire::machine::Machine`] and [`Desk`], and what a refused client is
 //! told comes from the caller as octets. It never looks at a clock other than the runtime's.
@@ -7,8 +7,10 @@
 //! RFC 3207 s.4.2 and RFC 3501 s.6.2.1 (what was pipelined before STARTTLS is dropped), RFC 2920 s.3.2 (replies to
 //! pipelined commands share a packet).
 
+mod dial;
 mod drive;
 mod gate;
+pub mod https;
 mod input;
 mod link;
 mod listen;
@@ -22,11 +24,12 @@ use std::pin::Pin;
 
 use wire::machine::{Over, TlsFacts};
 
+pub use dial::{DialError, Dialled, dial};
 pub use drive::drive;
 pub use gate::{Closed, Gate, Permit};
 pub use listen::{Accepted, BindError, Bound, Figures, Listening, Meter, Service, bind};
 pub use out::{HIGH_WATER, Out};
-pub use terms::{Done, Error, Stop, Stopper, Terms};
+pub use terms::{Done, Error, Side, Stop, Stopper, Terms};
 
 /// A future in a box: what a desk's work is, so that thousands of waiting connections stay small.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -8,11 +8,22 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-/// What holds for each connection of a listener.
+use crate::tls::client::ClientSide;
+
+/// Which side of TLS a connection is.
+#[derive(Clone)]
+pub enum Side {
+    /// It was accepted: we show our certificate.
+    Server(Arc<ServerConfig>),
+    /// It was dialled: we look at the peer's.
+    Client(Arc<ClientSide>),
+}
+
+/// What holds for each connection of a listener, or for one that was dialled.
 #[derive(Clone)]
 pub struct Terms {
-    /// For STARTTLS and for listeners inside TLS; without it `Want::Upgrade` is an error.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// For STARTTLS, and for what is inside TLS from the start; without it `Want::Upgrade` is an error.
+    pub tls: Option<Side>,
     /// Tells of the server's end.
     pub stop: Stop,
     /// For a TLS handshake.

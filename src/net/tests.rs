@@ -557,7 +557,7 @@ fn name() -> rustls_pki_types::ServerName<'static> {
 #[tokio::test]
 async fn starttls_drops_what_was_pipelined_before_it() {
     let (server, connector) = tls();
-    let mut client = client(Terms { tls: Some(server), ..Terms::default() });
+    let mut client = client(Terms { tls: Some(Side::Server(server)), ..Terms::default() });
     client.say("echo plain\ntls\necho injected\nquit\n").await;
     client.hears("hello\nplain\n").await;
     let mut stream = connector.connect(name(), client.stream).await.unwrap();
@@ -575,7 +575,7 @@ async fn starttls_drops_what_was_pipelined_before_it() {
 #[tokio::test]
 async fn tls_is_closed_with_a_notice() {
     let (server, connector) = tls();
-    let mut client = client(Terms { tls: Some(server), ..Terms::default() });
+    let mut client = client(Terms { tls: Some(Side::Server(server)), ..Terms::default() });
     client.say("tls\n").await;
     client.hears("hello\n").await;
     let mut stream = connector.connect(name(), client.stream).await.unwrap();
@@ -590,7 +590,7 @@ async fn tls_is_closed_with_a_notice() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_has_its_time() {
     let (server, _) = tls();
-    let terms = Terms { tls: Some(server), ..Terms::default() };
+    let terms = Terms { tls: Some(Side::Server(server)), ..Terms::default() };
     let mut client = client(terms.clone());
     client.say("tls\n").await;
     client.hears("hello\n").await;
@@ -698,7 +698,7 @@ async fn a_listener_inside_tls_shakes_hands_first() {
     let (server, connector) = tls();
     let (mut service, _stopper) = service(1);
     service.implicit_tls = true;
-    service.terms = Arc::new(Terms { tls: Some(server), ..Terms::default() });
+    service.terms = Arc::new(Terms { tls: Some(Side::Server(server)), ..Terms::default() });
     let bound = bind("toys", "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.address();
     let facts = Arc::new(Mutex::new(None));

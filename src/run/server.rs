@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::{Address, Config};
 use crate::disk;
 use crate::login::Door;
-use crate::net::{self, Bound, Gate, Listening, Meter, Service, Stopper, Terms};
+use crate::net::{self, Bound, Gate, Listening, Meter, Service, Side, Stopper, Terms};
 use crate::tls::{self, Certificates};
 
 /// How long the lock is waited for: the server that ran before may be closing its store.
@@ -395,7 +395,7 @@ fn bind_all(config: &Config) -> Result<Vec<(Protocol, Bound)>, Error> {
 }
 
 fn terms(tls: Arc<rustls::ServerConfig>, stopper: &Stopper) -> Arc<Terms> {
-    Arc::new(Terms { tls: Some(tls), stop: stopper.handle(), grace: GRACE, ..Terms::default() })
+    Arc::new(Terms { tls: Some(Side::Server(tls)), stop: stopper.handle(), grace: GRACE, ..Terms::default() })
 }
 
 fn certificate_source(config: &Config) -> tls::Source {

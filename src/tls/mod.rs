@@ -1,4 +1,4 @@
-//! The certificate that this host shows, and what TLS is agreed to.
+//! The certificate that this host shows, and what TLS is agreed to; what is asked of other servers' is in `client`.
 //!
 //! It comes from files, or is one of our own making (see `own`). It is looked at again when the files change and on
 //! demand; a new pair is taken only if it is whole, so that a half-written renewal leaves the old one in place.
@@ -7,6 +7,7 @@
 //! TLS 1.2 and 1.3 only (RFC 8314 s.4.1). No session tickets for other mail servers: some of Microsoft's senders
 //! could not cope with them.
 
+pub mod client;
 mod own;
 
 use std::path::{Path, PathBuf};

@@ -30,6 +30,9 @@ pub const SMTP_REPLY_LINE: usize = 2_048;
 pub const SMTP_REPLY_LINES: usize = 100;
 /// Octets that are kept of a server's reply: for the log, and for reports of delivery.
 pub const SMTP_REPLY_TEXT: usize = 4_096;
+/// Commands that a client of ours says before it waits for the replies: more could fill both sides' buffers, and each
+/// would wait for the other (RFC 2920 s.3.1).
+pub const SMTP_PIPELINED: usize = 100;
 /// Octets of the values of NOTIFY, ENVID and ORCPT, as sent. RFC 3461 s.5.4 (b), (a), (c).
 pub const DSN_NOTIFY: usize = 28;
 /// See `DSN_NOTIFY`.
@@ -56,6 +59,9 @@ pub const MIME_DEPTH: usize = 50;
 pub const MIME_PARTS: usize = 1_000;
 /// Octets of one base64 line of a SASL exchange. RFC 4954 s.4 and RFC 5034 s.4 ask for 12,288.
 pub const SASL_RESPONSE: usize = 12_288;
+/// Iterations of a SCRAM exchange with another server: fewer protect a password too little (RFC 7677 s.4), more keep
+/// us busy for it.
+pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4_096..=1_000_000;
 /// Failed logins on one connection before it is closed.
 pub const LOGIN_FAILURES: u32 = 5;
 
@@ -85,6 +91,31 @@ pub const DIRECTORY_DEPTH: usize = 40;
 pub const IMAP_ANSWER: usize = 1024 * 1024;
 /// Mailboxes that another IMAP server may list.
 pub const IMAP_MAILBOXES: usize = 10_000;
+
+/// Answers that are remembered of nameservers.
+pub const DNS_CACHE: u64 = 4_096;
+/// How long an answer is remembered at most, whatever it says: nobody who made a mistake should wait for days.
+pub const DNS_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long it is remembered that there is no answer.
+pub const DNS_NEGATIVE_TTL: Duration = Duration::from_secs(60 * 60);
+/// MX records of a domain that are looked at. The largest providers have fewer than ten.
+pub const MX_RECORDS: usize = 100;
+/// Hosts of a domain that one delivery tries. RFC 5321 s.5.1 asks for two at least.
+pub const MX_HOSTS: usize = 10;
+/// Addresses of one family that are looked at of a host.
+pub const ADDRESSES: usize = 50;
+/// Addresses of one host that one delivery tries.
+pub const HOST_ADDRESSES: usize = 8;
+/// TLSA records of a host: two of each kind, while keys change, are a dozen.
+pub const TLSA_RECORDS: usize = 50;
+/// Octets of an MTA-STS policy. RFC 8461 s.3.3 asks for 64 KiB.
+pub const STS_POLICY: usize = 64 * 1024;
+/// How long fetching it may take. RFC 8461 s.3.3 asks for one minute.
+pub const STS_FETCH: Duration = Duration::from_secs(60);
+/// How long a policy may hold, in seconds: RFC 8461 s.3.2, about a year.
+pub const STS_MAX_AGE: u32 = 31_557_600;
+/// How long the policy of a domain is not fetched again after that has failed. RFC 8461 s.3.3 asks for five minutes.
+pub const STS_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// An SMTP client that says nothing. RFC 5321 s.4.5.3.2.7.
 pub const SMTP_IDLE: Duration = Duration::from_secs(5 * 60);

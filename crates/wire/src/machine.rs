@@ -58,6 +58,23 @@ pub struct TlsFacts {
     pub cipher: String,
     /// The name the client asked for (SNI), if it did.
     pub server_name: Option<String>,
+    /// What is known of the peer's certificate.
+    pub certificate: Certificate,
+}
+
+/// What is known of the certificate that a peer has shown. A handshake that asked for more than the peer had is not
+/// done, and has no facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Certificate {
+    /// None was asked for: we are the server.
+    #[default]
+    NotAsked,
+    /// Nobody whom we trust vouches for it. The connection is only safe from who does no more than listen.
+    Untrusted(String),
+    /// A public authority vouches that it is this host's.
+    Trusted(String),
+    /// A TLSA record of the host matches it (RFC 7672).
+    Dane,
 }
 
 /// What is fixed about a connection when it is accepted.

@@ -67,7 +67,11 @@ where
 
 /// TLS facts for machines that begin under TLS.
 pub(super) fn tls() -> TlsFacts {
-    TlsFacts { version: "TLS1.3".to_owned(), cipher: "TLS_AES_128_GCM_SHA256".to_owned(), server_name: None }
+    TlsFacts {
+        version: "TLS1.3".to_owned(),
+        cipher: "TLS_AES_128_GCM_SHA256".to_owned(),
+        ..TlsFacts::default()
+    }
 }
 
 /// The first octet of the input chooses the settings, the second the answers; the rest is what a client sends.

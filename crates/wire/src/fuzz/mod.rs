@@ -4,11 +4,13 @@
 //! Not an interface: nothing but tests may use it.
 
 mod drive;
+mod hashes;
 mod imap;
 mod pop3;
 mod smtp;
 
 pub use drive::{Transcript, drive};
+pub use hashes::PlainHashes;
 pub use imap::{imap_command, imap_frame};
 pub use pop3::pop3_command;
 pub use smtp::smtp_command;

@@ -5,3 +5,4 @@ mod imap;
 mod pop3;
 mod runner;
 mod smtp;
+mod smtp_client;

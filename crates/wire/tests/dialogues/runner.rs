@@ -24,6 +24,9 @@
 //!
 //! What the client does (`C`, `@`, `~`) and what comes of it make a *turn*: consecutive `C` lines are sent at once.
 //! All that is not the client's must come in this order, no more and no less.
+//!
+//! Where the machine is the client itself, `C` and `S` change places: `S` is what the server says, and `C` what the
+//! machine has written.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -35,6 +38,8 @@ use wire::machine::{BodyPart, Event, Machine, Over, Tick, TlsFacts, Want};
 pub trait Subject {
     /// The machine.
     type Machine: Machine;
+    /// Whether it is the client, or the server as most are.
+    const CLIENT: bool = false;
     /// A fresh machine; `settings` are the `%:` lines, as key and value.
     fn machine(&self, settings: &[(String, String)]) -> Self::Machine;
     /// A question as written after `?:`.
@@ -65,7 +70,7 @@ pub fn replay_all<S: Subject>(subject: &S, directory: &str) -> usize {
 
 /// Replays one dialogue in every way.
 pub fn replay<S: Subject>(subject: &S, text: &str) -> Result<(), String> {
-    let script = Script::parse(text)?;
+    let script = Script::parse(text, S::CLIENT)?;
     let sent: usize = script.turns.iter().map(|t| t.sent.len()).sum();
     script.run(subject, Cut::Whole).map_err(|e| format!("whole: {e}"))?;
     script.run(subject, Cut::Octets).map_err(|e| format!("octet by octet: {e}"))?;
@@ -127,7 +132,7 @@ enum Other {
 }
 
 impl Script {
-    fn parse(text: &str) -> Result<Script, String> {
+    fn parse(text: &str, client: bool) -> Result<Script, String> {
         // The opening of the connection is the first turn.
         let mut script = Script { settings: Vec::new(), turns: vec![Turn { line: 1, ..Turn::default() }] };
         let mut desk_wrote = Vec::new();
@@ -139,6 +144,13 @@ impl Script {
             }
             let Some((mark, rest)) = line.split_at_checked(2) else { return Err(wrong("too short")) };
             let rest = rest.strip_prefix(' ').unwrap_or(rest);
+            let mark = match mark {
+                "C:" if client => "S:",
+                "C>" if client => "S>",
+                "S:" if client => "C:",
+                "S>" if client => "C>",
+                mark => mark,
+            };
             let octets = |eol: &str| unescape(rest).map(|mut o| (o.extend_from_slice(eol.as_bytes()), o).1);
             let fresh = |t: &Turn| !t.expected.is_empty() || t.other.is_some();
             match mark {
@@ -221,7 +233,7 @@ impl Script {
                 None => {
                     for piece in pieces(&turn.sent, cut, offset) {
                         // What is sent together with the command that asked for TLS is dropped by the driver.
-                        if replay.closed || replay.seen.last() == Some(&Seen::Upgrade) {
+                        if replay.closed || replay.seen.contains(&Seen::Upgrade) {
                             break;
                         }
                         replay.unread.extend_from_slice(piece);
@@ -232,7 +244,11 @@ impl Script {
             }
             offset += turn.sent.len();
             if replay.seen != turn.expected {
-                return Err(format!("{at}:\nexpected\n{}got\n{}", show(&turn.expected), show(&replay.seen)));
+                return Err(format!(
+                    "{at}:\nexpected\n{}got\n{}",
+                    show::<S>(&turn.expected),
+                    show::<S>(&replay.seen)
+                ));
             }
             if answers.next().is_some() {
                 return Err(format!("{at}: an answer too many"));
@@ -306,7 +322,8 @@ impl<S: Subject> Replay<'_, S> {
                 }
                 Want::Ask(q) => {
                     self.seen.push(Seen::Ask(self.subject.question(&q)));
-                    let asked = || format!("asked, and no answer is given; so far\n{}", show(&self.seen));
+                    let asked =
+                        || format!("asked, and no answer is given; so far\n{}", show::<S>(&self.seen));
                     let (wrote, text, line) = answers.next().ok_or_else(asked)?;
                     if !wrote.is_empty() {
                         push(&mut self.seen, Seen::Out(wrote.clone()));
@@ -331,7 +348,7 @@ impl<S: Subject> Replay<'_, S> {
                     Event::Secured(TlsFacts {
                         version: "TLS1.3".to_owned(),
                         cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
-                        server_name: None,
+                        ..TlsFacts::default()
                     })
                 }
                 Want::Close => {
@@ -362,11 +379,11 @@ impl<S: Subject> Replay<'_, S> {
     }
 }
 
-fn show(all: &[Seen]) -> String {
+fn show<S: Subject>(all: &[Seen]) -> String {
     let mut text = String::new();
     for seen in all {
         match seen {
-            Seen::Out(octets) => lines(&mut text, 'S', octets),
+            Seen::Out(octets) => lines(&mut text, if S::CLIENT { 'C' } else { 'S' }, octets),
             Seen::Body(octets) => lines(&mut text, 'B', octets),
             Seen::Ask(q) => text.push_str(&format!("?: {q}\n")),
             Seen::Upgrade => text.push_str("!: upgrade\n"),
@@ -379,8 +396,8 @@ fn show(all: &[Seen]) -> String {
 fn lines(text: &mut String, mark: char, octets: &[u8]) {
     for line in octets.split_inclusive(|&b| b == b'\n') {
         let (sign, line) = match line.strip_suffix(b"\r\n") {
-            Some(line) if mark == 'S' => (':', line),
-            _ if mark == 'S' => ('>', line),
+            Some(line) if mark != 'B' => (':', line),
+            _ if mark != 'B' => ('>', line),
             _ => (':', line),
         };
         let shown: String = line.escape_ascii().to_string().chars().take(300).collect();

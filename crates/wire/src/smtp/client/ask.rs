@@ -80,8 +80,8 @@ pub struct Ready {
     pub tls: Option<TlsFacts>,
     /// Whether we are logged in.
     pub authenticated: bool,
-    /// What the server said when it was connected to.
-    pub greeting: Reply,
+    /// What the server said first.
+    pub greeting: Option<Reply>,
 }
 
 /// What did not work, and why.
@@ -105,9 +105,6 @@ pub enum AuthError {
     /// What it said in the exchange is not the mechanism's.
     #[error("the server does not follow the mechanism")]
     Malformed,
-    /// It said yes, or all but, without proof that it knows the password: it is not the server that was meant.
-    #[error("the server does not prove that it knows the password")]
-    NotProven,
 }
 
 /// An envelope to send (RFC 5321 s.2.3.1), and what must be said with it.
@@ -209,7 +206,7 @@ pub enum Phase {
     Rcpt,
     /// DATA.
     Data,
-    /// The whole message is sent and the reply to it is not there: whether it was taken is in doubt.
+    /// The whole message.
     Message,
 }
 
@@ -227,7 +224,7 @@ impl Failure {
     /// send it again may lose it.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
-        self.phase == Phase::Message && !matches!(self.why, Why::Reply(_))
+        self.phase == Phase::Message
     }
 }
 
@@ -246,6 +243,9 @@ pub enum Why {
     /// What came is no reply: its beginning, printable.
     #[error("not a reply: {0:?}")]
     BadReply(String),
+    /// In a login it did not prove that it knows the password (RFC 5802 s.5): it is not the server that was meant.
+    #[error("the server does not prove that it knows the password")]
+    NotProven,
     /// We shut down.
     #[error("this server is shutting down")]
     Stopping,

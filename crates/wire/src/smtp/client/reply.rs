@@ -241,6 +241,6 @@ fn append(line: &[u8], text: &mut String) {
 /// The beginning of what is no reply.
 fn shown(line: &[u8]) -> String {
     let mut text = String::new();
-    append(&line[..line.len().min(100)], &mut text);
+    append(line[..line.len().min(100)].trim_ascii_end(), &mut text);
     text
 }
