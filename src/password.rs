@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::{digest, hmac, pbkdf2, rand};
 use tokio::sync::Semaphore;
 use wire::secret::Secret;
 
@@ -28,6 +28,31 @@ const REMEMBERED_MOST: usize = 4096;
 /// A hash of nobody's password with the parameters of all others: verifying against it costs the same.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// What SCRAM-SHA-256 computes with, where we log in elsewhere (RFC 5802 s.2.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Sha256;
+
+impl wire::sasl::client::Hashes for Sha256 {
+    fn sha256(&self, octets: &[u8]) -> [u8; 32] {
+        array(digest::digest(&digest::SHA256, octets).as_ref())
+    }
+
+    fn hmac_sha256(&self, key: &[u8], octets: &[u8]) -> [u8; 32] {
+        array(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), octets).as_ref())
+    }
+
+    fn pbkdf2_sha256(&self, password: &[u8], salt: &[u8], iterations: std::num::NonZeroU32) -> [u8; 32] {
+        let mut key = [0; 32];
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut key);
+        key
+    }
+}
+
+/// SHA-256 gives 32 octets.
+fn array(octets: &[u8]) -> [u8; 32] {
+    octets.try_into().unwrap_or([0; 32])
+}
 
 /// Why a password could not be hashed or verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use store::{AccountId, Directory, MailboxId, Target};
 use wire::addr::{Address, ForwardPath};
 
-use super::{Error, House, Judged};
+use super::{Error, House, Judged, Recipient};
 
 /// A message with the mailboxes it goes to.
 #[derive(Debug)]
@@ -17,6 +17,26 @@ pub struct Routed {
     pub judged: Judged,
     /// One for each mailbox, however many recipients lead there.
     pub deliveries: Vec<Delivery>,
+    /// Addresses elsewhere, each once.
+    pub remote: Vec<Remote>,
+}
+
+/// An address elsewhere that a message goes to.
+#[derive(Debug)]
+pub struct Remote {
+    /// The address.
+    pub address: Address,
+    /// The recipient that led there, with what is to be reported of it.
+    pub recipient: Recipient,
+}
+
+/// Where a recipient leads: never nowhere.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Accounts here.
+    pub accounts: Vec<AccountId>,
+    /// Addresses elsewhere.
+    pub remote: Vec<Address>,
 }
 
 /// One local mailbox that a message goes to.
@@ -30,7 +50,7 @@ pub struct Delivery {
     pub recipient: String,
 }
 
-/// The accounts that get mail for a recipient; never empty.
+/// Where mail for a recipient goes. `submitted`: whoever sends it may send to other hosts.
 ///
 /// # Errors
 /// `NotLocal`, `NoSuchUser`.
@@ -38,31 +58,37 @@ pub fn route(
     directory: &Directory,
     postmaster: Option<&str>,
     path: &ForwardPath,
-) -> Result<Vec<AccountId>, Error> {
+    submitted: bool,
+) -> Result<Route, Error> {
+    let here = |account: AccountId| Route { accounts: vec![account], remote: Vec::new() };
     let address = match path {
-        ForwardPath::Postmaster => return responsible(directory, postmaster).map(|a| vec![a]),
+        ForwardPath::Postmaster => return responsible(directory, postmaster).map(here),
         ForwardPath::Path(address) => address,
     };
-    let domain = address.domain.name().ok_or(Error::NotLocal)?;
-    if !directory.has_domain(domain) {
-        return Err(Error::NotLocal);
+    if !address.domain.name().is_some_and(|domain| directory.has_domain(domain)) {
+        let remote = vec![address.clone()];
+        return if submitted { Ok(Route { accounts: Vec::new(), remote }) } else { Err(Error::NotLocal) };
     }
-    let mut accounts = expand(directory, &address.canonical());
-    if accounts.is_empty() {
-        let local = address.local.as_str();
-        if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
-            accounts.push(responsible(directory, postmaster)?);
-        }
+    let route = expand(directory, &address.canonical());
+    if route != Route::default() {
+        return Ok(route);
     }
-    if accounts.is_empty() { Err(Error::NoSuchUser) } else { Ok(accounts) }
+    let local = address.local.as_str();
+    if local.eq_ignore_ascii_case("postmaster") || local.eq_ignore_ascii_case("abuse") {
+        return responsible(directory, postmaster).map(here);
+    }
+    Err(Error::NoSuchUser)
 }
 
 /// The account that an address belongs to, by itself or by its subaddress. An alias whose mail all goes to one
 /// account is that account's; one that leads to several is nobody's.
 #[must_use]
 pub fn owner(directory: &Directory, canonical: &str) -> Option<AccountId> {
-    match expand(directory, canonical).as_slice() {
-        [account] => Some(*account),
+    match expand(directory, canonical) {
+        Route { accounts, remote } if remote.is_empty() => match accounts.as_slice() {
+            [account] => Some(*account),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -76,10 +102,10 @@ fn look_up<'a>(directory: &'a Directory, canonical: &str) -> Option<&'a Target> 
     })
 }
 
-/// The accounts that an address leads to, each once, in the order in which aliases name them. Each alias is opened
+/// Where an address leads, each account and address once, in the order in which aliases name them. Each alias is opened
 /// once, so that circles end, however wide they are.
-fn expand(directory: &Directory, canonical: &str) -> Vec<AccountId> {
-    let mut accounts = Vec::new();
+fn expand(directory: &Directory, canonical: &str) -> Route {
+    let Route { mut accounts, mut remote } = Route::default();
     let mut opened: HashSet<*const Target> = HashSet::new();
     let mut left = vec![canonical];
     while let Some(address) = left.pop() {
@@ -88,10 +114,18 @@ fn expand(directory: &Directory, canonical: &str) -> Vec<AccountId> {
             Some(alias @ Target::Alias(to)) if opened.insert(alias) => {
                 left.extend(to.iter().rev().map(String::as_str));
             }
-            _ => {}
+            Some(_) => {}
+            None => remote.extend(outside(directory, address).filter(|a| !remote.contains(a))),
         }
     }
-    accounts
+    Route { accounts, remote }
+}
+
+/// An alias's target in somebody else's domain.
+fn outside(directory: &Directory, address: &str) -> Option<Address> {
+    let address = Address::parse(address.as_bytes()).ok()?;
+    let ours = address.domain.name().is_some_and(|domain| directory.has_domain(domain));
+    (!ours).then_some(address)
 }
 
 /// Who answers for this host: the account that the configuration names, else the first.
@@ -111,11 +145,19 @@ impl Judged {
     /// `Unavailable` when a recipient accepted at RCPT is gone since: the next try learns it there.
     pub fn routed(self, house: &House) -> Result<Routed, Error> {
         let directory = house.store.directory();
+        let submitted = self.received.origin.account.is_some();
         let mut deliveries: Vec<Delivery> = Vec::new();
-        for path in &self.received.recipients {
-            for account in
-                route(&directory, house.postmaster.as_deref(), path).map_err(|_| Error::Unavailable)?
-            {
+        let mut remote: Vec<Remote> = Vec::new();
+        for recipient in &self.received.recipients {
+            let path = &recipient.path;
+            let route = route(&directory, house.postmaster.as_deref(), path, submitted)
+                .map_err(|_| Error::Unavailable)?;
+            for address in route.remote {
+                if remote.iter().all(|r| r.address != address) {
+                    remote.push(Remote { address, recipient: recipient.clone() });
+                }
+            }
+            for account in route.accounts {
                 if deliveries.iter().all(|d| d.account != account) {
                     let mailbox = directory.mailbox_at(account, "INBOX").ok_or(Error::Unavailable)?.id;
                     let recipient = match path {
@@ -126,6 +168,6 @@ impl Judged {
                 }
             }
         }
-        Ok(Routed { judged: self, deliveries })
+        Ok(Routed { judged: self, deliveries, remote })
     }
 }

@@ -6,9 +6,16 @@
 //! struck before anything else is sent to it, so that a death in between costs at most one message sent twice for each
 //! connection; nothing is ever struck that was neither taken nor reported.
 
+mod courier;
+mod deliver;
 pub mod fate;
+mod lease;
 pub mod line;
+pub mod outward;
+mod report;
+mod runner;
 pub mod schedule;
+mod settle;
 pub mod waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

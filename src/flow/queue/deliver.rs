@@ -1,0 +1,326 @@
+//! Answers the SMTP client machine: how safe the connection must be, which message comes next, its octets, and what became
+//! of it.
+
+use std::sync::Arc;
+
+use wire::addr::ForwardPath;
+use wire::dot::Stuffer;
+use wire::machine::{Certificate, TlsFacts};
+use wire::sasl::client::Login;
+use wire::secret::Secret;
+use wire::smtp::client::{
+    Answer, Class, Envelope, Failure, Fate, Outcome, Question, Ready, Recipient, Refused, Unsaid, Why,
+};
+use wire::smtp::params::BodyKind;
+
+use super::Queue;
+use super::courier::{Shared, asked, lock};
+use super::lease::Lease;
+use super::line::{Queued, Trouble};
+use super::outward::{Outward, Relay};
+use super::settle::{Came, Via, settle};
+use super::waiting::Destination;
+use crate::disk;
+use crate::flow::secure::{Asked, Need};
+use crate::net::{Desk, Later, Out, Taken};
+use crate::password::Sha256;
+
+/// Octets of a message that are read at a time.
+const PIECE: usize = 64 << 10;
+
+/// The desk of one connection to another host.
+pub(super) struct Deliver {
+    outward: Arc<Outward>,
+    queue: Queue,
+    to: Destination,
+    course: Shared,
+    via: Via,
+    need: Need,
+    login: Option<(String, Secret<String>)>,
+    asked: Asked,
+    /// Whether the host sends reports itself.
+    reports: bool,
+    /// The recipients of the message under way, by their places in the envelope.
+    numbers: Vec<u16>,
+}
+
+impl Deliver {
+    #[expect(clippy::too_many_arguments, reason = "made once, of what its courier has")]
+    pub(super) fn new(
+        outward: &Arc<Outward>,
+        queue: &Queue,
+        to: &Destination,
+        course: &Shared,
+        via: Via,
+        need: &Need,
+        relay: Option<&Relay>,
+        asked: Asked,
+    ) -> Deliver {
+        let login = relay.and_then(|relay| relay.login.as_ref());
+        Deliver {
+            outward: outward.clone(),
+            queue: queue.clone(),
+            to: to.clone(),
+            course: course.clone(),
+            via,
+            need: need.clone(),
+            login: login.map(|(user, password)| (user.clone(), Secret::new(password.expose().clone()))),
+            asked,
+            reports: false,
+            numbers: Vec::new(),
+        }
+    }
+
+    async fn ask(&mut self, question: Question, out: &Out) -> Answer {
+        match question {
+            Question::Ready(ready) => self.ready(&ready),
+            Question::Refused(refused) => self.refused(&refused),
+            Question::Say(line) => {
+                out.with(|octets| octets.extend_from_slice(line.expose()));
+                Answer::Said
+            }
+            Question::Next => self.next().await,
+            Question::Body => self.body(out).await,
+            Question::Outcome(outcome) => {
+                self.outcome(outcome).await;
+                Answer::Noted
+            }
+            Question::Over(failure) => {
+                if failure.why == Why::Stopping {
+                    let lease = lock(&self.course).lease.take();
+                    lease.into_iter().for_each(Lease::give_back);
+                }
+                self.trouble(self.in_words(&failure));
+                Answer::Noted
+            }
+        }
+    }
+
+    fn trouble(&self, trouble: Trouble) {
+        lock(&self.course).trouble = Some(trouble);
+    }
+
+    fn quit(&self, what: impl ToString) -> Answer {
+        self.trouble(Trouble::new(&self.via.host, what));
+        Answer::Quit
+    }
+
+    fn ready(&mut self, ready: &Ready) -> Answer {
+        self.reports = ready.extensions.dsn;
+        if let Some(facts) = &ready.tls {
+            self.via.tls = tls_words(facts, &self.need);
+        } else if self.need != Need::None && ready.extensions.starttls {
+            return Answer::StartTls;
+        } else if !self.need.allows_plain() {
+            return self.quit(match &self.need {
+                Need::Dane { .. } | Need::Encrypted => {
+                    "its DNS (DANE) promises TLS, and it offers no STARTTLS: somebody may be in between"
+                }
+                _ => "it must offer TLS, and it offers no STARTTLS: somebody may be in between",
+            });
+        }
+        match self.login.take() {
+            Some((user, password)) if !ready.authenticated => {
+                let mut nonce = [0; 18];
+                if aws_lc_rs::rand::fill(&mut nonce).is_err() {
+                    return self.quit("no random numbers for the login");
+                }
+                let reveal = ready.tls.is_some() || self.need == Need::None;
+                Answer::Authenticate(Login { user, password, reveal, nonce, hashes: Box::new(Sha256) })
+            }
+            _ => Answer::Go,
+        }
+    }
+
+    fn refused(&mut self, refused: &Refused) -> Answer {
+        match refused {
+            Refused::StartTls(_) if self.need.allows_plain() => match self.login.is_some() {
+                true => self.quit("it refuses TLS, and without it no password is sent"),
+                false => Answer::Go,
+            },
+            Refused::StartTls(reply) => self.quit(format!("it must offer TLS, and refuses it: {reply}")),
+            Refused::Auth(error) => self.quit(format!("{error}: look at `user` and `password_file` under [relay]")),
+        }
+    }
+
+    /// The message that this connection was begun for, then whatever else waits.
+    async fn next(&mut self) -> Answer {
+        if self.queue.proved(&self.to) {
+            tracing::info!(host = self.via.host, "it answers again: what waits for it goes now");
+        }
+        let begun = lock(&self.course).lease.take();
+        let Some(lease) = begun.or_else(|| self.queue.lease(&self.to)) else { return Answer::Quit };
+        if asked(&lease.queued.entry) != self.asked {
+            // It wants another kind of connection.
+            lease.give_back();
+            return Answer::Quit;
+        }
+        match self.envelope(&lease) {
+            Some(envelope) => {
+                lock(&self.course).lease = Some(lease);
+                Answer::Send(Box::new(envelope))
+            }
+            None => {
+                drop(lease);
+                Answer::Quit
+            }
+        }
+    }
+
+    fn envelope(&mut self, lease: &Lease) -> Option<Envelope> {
+        let Queued { entry, content, .. } = &lease.queued;
+        self.numbers.clear();
+        let mut recipients = Vec::with_capacity(lease.recipients.len());
+        for (number, recipient) in &lease.recipients {
+            let path: ForwardPath = recipient.path()?;
+            self.numbers.push(*number);
+            recipients.push(Recipient { path, notify: recipient.notify(), orcpt: recipient.orcpt() });
+        }
+        Some(Envelope {
+            reverse_path: entry.reverse_path(),
+            recipients,
+            size: u64::from(content.size),
+            body: if entry.eight_bit { BodyKind::EightBitMime } else { BodyKind::SevenBit },
+            smtputf8: entry.utf8,
+            require_tls: entry.require_tls,
+            ret: entry.ret(),
+            envid: entry.envid(),
+        })
+    }
+
+    async fn body(&self, out: &Out) -> Answer {
+        let content = lock(&self.course).lease.as_ref().map(|lease| lease.queued.content);
+        let Some(content) = content else { return Answer::Aborted };
+        match self.write(content, out).await {
+            Ok(()) => {
+                lock(&self.course).in_doubt = true;
+                Answer::Sent
+            }
+            Err(error) => {
+                self.trouble(Trouble::new("", format!("the message cannot be read: {error}")));
+                Answer::Aborted
+            }
+        }
+    }
+
+    async fn write(&self, content: store::Content, out: &Out) -> Result<(), store::ReadError> {
+        let message = disk::blocking(|| self.queue.store().content(content))?;
+        let mut stuffer = Stuffer::new();
+        if let Some(parts) = message.whole() {
+            for piece in parts.into_iter().flat_map(|part| part.chunks(PIECE)) {
+                out.room().await;
+                out.with(|octets| stuffer.push(piece, octets));
+            }
+        } else {
+            let mut piece = vec![0; PIECE];
+            let mut at = 0;
+            loop {
+                out.room().await;
+                let n = disk::blocking(|| message.read_at(at, &mut piece))?;
+                let Some(read) = piece.get(..n).filter(|read| !read.is_empty()) else { break };
+                out.with(|octets| stuffer.push(read, octets));
+                at += n as u64;
+            }
+        }
+        out.with(|octets| stuffer.finish(octets));
+        Ok(())
+    }
+
+    async fn outcome(&mut self, outcome: Outcome) {
+        let lease = {
+            let mut course = lock(&self.course);
+            course.in_doubt = false;
+            course.lease.take()
+        };
+        let Some(mut lease) = lease else { return };
+        let stopped = |fate: &Fate| matches!(fate, Fate::Failed(failure) if failure.why == Why::Stopping);
+        if outcome.fates.iter().all(stopped) {
+            // Not its fault: it goes with the next start.
+            lease.give_back();
+            return;
+        }
+        let mut nothing = !outcome.fates.is_empty();
+        let mut came = Vec::with_capacity(outcome.fates.len());
+        for (number, fate) in self.numbers.iter().zip(outcome.fates) {
+            // A connection that failed before the message was there says nothing about the message.
+            nothing &= matches!(&fate, Fate::Failed(failure) if !failure.is_in_doubt());
+            came.push((*number, self.came(fate)));
+        }
+        if nothing && !lock(&self.course).served {
+            // Another host may do better.
+            let trouble = came.into_iter().find_map(|(_, came)| match came {
+                Came::Later(trouble) => Some(trouble),
+                _ => None,
+            });
+            let mut course = lock(&self.course);
+            course.trouble = trouble;
+            course.lease = Some(lease);
+            return;
+        }
+        match settle(&self.outward.house, &mut lease, came, &self.via).await {
+            Ok(()) => lock(&self.course).served = true,
+            Err(error) => {
+                lock(&self.course).served = true;
+                tracing::error!(id = %lease.queued.id, %error, "what came of a try could not be written down");
+            }
+        }
+    }
+
+    fn came(&self, fate: Fate) -> Came {
+        let host = &self.via.host;
+        match fate {
+            Fate::Taken(reply) => Came::Taken { said: reply.to_string(), reports: self.reports },
+            Fate::Refused { reply, .. } if reply.class() == Class::Permanent => {
+                Came::Never(Trouble::said(host, reply))
+            }
+            Fate::Refused { reply, .. } => Came::Later(Trouble::said(host, reply)),
+            Fate::Unsaid(unsaid) => {
+                let code = match unsaid {
+                    Unsaid::TooLarge { .. } => "5.3.4",
+                    Unsaid::EightBitMime => "5.6.3",
+                    Unsaid::SmtpUtf8 => "5.6.7",
+                    Unsaid::RequireTls => "5.7.30",
+                };
+                Came::Never(Trouble::new(host, format!("{code} {unsaid}")))
+            }
+            Fate::Failed(failure) => {
+                let mut trouble = self.in_words(&failure);
+                if failure.is_in_doubt() {
+                    trouble.what.push_str(" (after the message was sent: it may arrive twice)");
+                }
+                Came::Later(trouble)
+            }
+        }
+    }
+
+    fn in_words(&self, failure: &Failure) -> Trouble {
+        match &failure.why {
+            Why::Reply(reply) => Trouble::said(&self.via.host, reply),
+            why => Trouble::new(&self.via.host, why),
+        }
+    }
+}
+
+/// How a connection is secured, for people.
+fn tls_words(facts: &TlsFacts, need: &Need) -> String {
+    let certificate = match (&facts.certificate, need) {
+        (Certificate::Dane, _) => "certificate as its DNS says (DANE)",
+        (Certificate::Trusted(_), Need::Verified(_)) => "certificate verified",
+        (Certificate::Trusted(_), _) => "certificate good, though not asked for",
+        (Certificate::Untrusted(_) | Certificate::NotAsked, _) => "certificate not verified",
+    };
+    format!("{}, {}, {certificate}", facts.version, facts.cipher)
+}
+
+impl Desk for Deliver {
+    type Question = Question;
+    type Answer = Answer;
+
+    fn answer<'a>(&'a mut self, question: Question, out: &'a Out) -> Later<'a, Answer> {
+        Box::pin(self.ask(question, out))
+    }
+
+    fn body<'a>(&'a mut self, _octets: &'a [u8]) -> Taken<'a> {
+        Taken::Now
+    }
+}

@@ -1,0 +1,154 @@
+//! Begins a courier whenever something is due, as many as there may be, and tidies up what has become old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::Batch;
+use tokio::task::JoinSet;
+
+use super::courier::Courier;
+use super::fate;
+use super::lease::Lease;
+use super::line::{self, Trouble};
+use super::outward::Outward;
+use super::settle::{Came, Via, settle};
+use super::waiting::Destination;
+use super::Queue;
+use crate::disk;
+
+/// How often old fates are looked for.
+const TIDY: Duration = Duration::from_secs(3_600);
+/// The longest wait: a clock that was set wrong is noticed.
+const LONGEST: i64 = 60;
+
+impl Queue {
+    /// Something is to be looked at.
+    pub(super) fn ring(&self) {
+        self.0.bell.notify_one();
+    }
+
+    fn begin(&self) -> Option<Destination> {
+        self.waiting().begin(line::now(), self.settings().limits)
+    }
+
+    fn end(&self, to: &Destination) {
+        self.waiting().end(to);
+        self.ring();
+    }
+
+    /// A host has let us in. Says whether that is news; then what waits for it goes at once.
+    pub(super) fn proved(&self, to: &Destination) -> bool {
+        let news = {
+            let mut waiting = self.waiting();
+            let news = waiting.proved(to);
+            if news {
+                waiting.hurry(to, line::now());
+            }
+            news
+        };
+        self.ring();
+        news
+    }
+
+    /// No host of a destination could be reached.
+    pub(super) fn unreached(&self, to: &Destination, pause: i64) {
+        self.waiting().failed(to, line::now(), pause);
+    }
+
+    /// Delivers what waits until the server stops. What is under way then may end.
+    pub async fn run(self, outward: Arc<Outward>) {
+        let mut couriers = JoinSet::new();
+        let mut tidy = tokio::time::interval(TIDY);
+        let stopped = outward.stop.clone().stopped();
+        tokio::pin!(stopped);
+        loop {
+            while let Some(to) = self.begin() {
+                couriers.spawn(courier(outward.clone(), self.clone(), to));
+            }
+            let wait = self.waiting().next(line::now()).map_or(LONGEST, |next| next - line::now());
+            let wait = Duration::from_secs(u64::try_from(wait.clamp(1, LONGEST)).unwrap_or(1));
+            tokio::select! {
+                () = &mut stopped => break,
+                () = self.0.bell.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                _ = tidy.tick() => self.tidy().await,
+            }
+            while couriers.try_join_next().is_some() {}
+        }
+        // Their connections have been told, and have their own time limits.
+        while couriers.join_next().await.is_some() {}
+    }
+
+    /// Gives up fates that are older than they are kept.
+    async fn tidy(&self) {
+        loop {
+            let old = disk::blocking(|| fate::old(self.store(), line::now()));
+            match old {
+                Ok(Some(batch)) => {
+                    if disk::commit(self.store(), batch).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "what became of messages long ago cannot be tidied up");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Ends a courier's time, however it ends.
+struct Ends<'a>(&'a Queue, &'a Destination);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.end(self.1);
+    }
+}
+
+async fn courier(outward: Arc<Outward>, queue: Queue, to: Destination) {
+    let _ends = Ends(&queue, &to);
+    if outward.world.is_some() {
+        while let Some(lease) = queue.lease(&to) {
+            if !shown(&outward, lease).await {
+                return;
+            }
+        }
+        return;
+    }
+    if let Some(courier) = Courier::new(&outward, &queue, &to) {
+        courier.run().await;
+    }
+}
+
+/// In the demo nothing leaves this host: what would have been sent is put into an account of it.
+async fn shown(outward: &Outward, mut lease: Lease) -> bool {
+    let Some(account) = outward.world else { return false };
+    let store = &outward.house.store;
+    let inbox = store.directory().mailbox_at(account, "INBOX").map(|mailbox| mailbox.id);
+    let (Some(mailbox), content) = (inbox, lease.queued.content) else { return false };
+    let octets = disk::blocking(|| store.content(content).and_then(|message| message.to_vec()));
+    let placed = match octets {
+        Ok(octets) => {
+            let mut batch = Batch::new();
+            let body = batch.body(octets);
+            let to: Vec<&str> = lease.recipients.iter().map(|(_, recipient)| recipient.to.as_str()).collect();
+            let head = format!("Return-Path: {}\r\nDelivered-To: {}\r\n", lease.queued.entry.from, to.join(", "));
+            let prefix = store::Prefix { octets: head.into_bytes(), replaces: 0 };
+            let flags = wire::flag::FlagNames::default();
+            batch.push(store::Intent::Append { mailbox, body, prefix, flags, date: None });
+            disk::commit(store, batch).await.map(drop).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    let via = Via { host: "world@demo.test".into(), ..Via::default() };
+    let came = match placed {
+        Ok(()) => Came::Taken { said: "shown in the demo, and not sent".into(), reports: false },
+        Err(why) => Came::Later(Trouble::new("", why)),
+    };
+    let came = lease.recipients.iter().map(|(number, _)| (*number, came.clone())).collect();
+    settle(&outward.house, &mut lease, came, &via).await.is_ok()
+}
+
