@@ -42,7 +42,7 @@ impl SmtpDesk {
             Question::Connected => Answer::Accepted,
             Question::Login(credentials) => self.login(&credentials).await,
             Question::Mail(mail) => self.mail(mail),
-            Question::Rcpt(path) => self.rcpt(path),
+            Question::Rcpt(recipient) => self.rcpt(recipient.path),
             Question::DataBegin => match &mut self.transaction {
                 Some(t) => {
                     t.intake = Some(Intake::new(&self.house));

@@ -9,7 +9,7 @@ use wire::imap::session::{Capabilities, Config as ImapConfig, Session as ImapSes
 use wire::machine::Away;
 use wire::pop3::reply;
 use wire::pop3::session::{Config as Pop3Config, Session as Pop3Session};
-use wire::smtp::session::{self as smtp, Config as SmtpConfig, Role, Session as SmtpSession};
+use wire::smtp::session::{self as smtp, Config as SmtpConfig, Offers, Role, Session as SmtpSession};
 
 use super::Protocol;
 use crate::config::Config;
@@ -69,6 +69,7 @@ impl Kit {
                 auth_in_plain: plain_logins(&config, peer.ip, local.ip()),
                 max_message: config.limits.message_size,
                 max_recipients: config.limits.recipients,
+                offers: Offers::default(),
             };
             let desk = SmtpDesk::new(house.clone(), door.clone(), role, peer.ip);
             (SmtpSession::new(settings, &peer), desk)

@@ -29,6 +29,7 @@ const SERVER: &[(&str, u32, &[&str])] = &[
 /// The rooms of wire, likewise.
 const WIRE: &[(&str, u32, &[&str])] = &[
     ("abnf", 0, &["*"]),
+    ("civil", 0, &["*"]),
     ("line", 0, &["*"]),
     ("dot", 0, &["*"]),
     ("dsn", 0, &["*"]),
@@ -48,7 +49,7 @@ const WIRE: &[(&str, u32, &[&str])] = &[
 
 /// The rooms of wire that the store may use.
 const FLOOR_0: &[&str] =
-    &["abnf", "line", "dot", "secret", "addr", "dsn", "ids", "flag", "limits", "machine"];
+    &["abnf", "civil", "line", "dot", "secret", "addr", "dsn", "ids", "flag", "limits", "machine"];
 
 fn broken_floors(dir: &str, rooms: &[(&str, u32, &[&str])]) -> Vec<String> {
     let room_of = |name: &str| rooms.iter().find(|r| r.0 == name);

@@ -4,9 +4,10 @@ use super::drive::{Transcript, choices, drive, tls};
 use crate::machine::Peer;
 use crate::smtp::command::Command;
 use crate::smtp::reply::{Code, Enhanced, Reply};
-use crate::smtp::session::{Answer, Config, Question, Role, Session};
+use crate::smtp::session::{Answer, Config, FutureRelease, Offers, Question, Role, Session};
 
-/// Settings: bit 0 submission, bit 1 TLS, bit 2 AUTH in plain, bit 3 a limit of 40 octets, bit 4 one recipient.
+/// Settings: bit 0 submission, bit 1 TLS, bit 2 AUTH in plain, bit 3 a limit of 40 octets, bit 4 one recipient, bit 5 all
+/// extensions.
 ///
 /// # Panics
 /// When something is wrong.
@@ -26,6 +27,11 @@ pub fn smtp_command(input: &[u8]) {
 }
 
 fn run(settings: u8, answers: u8, rest: &[u8], cut: usize) -> Transcript {
+    let all = Offers {
+        dsn: true,
+        require_tls: true,
+        future_release: Some(FutureRelease { max_interval: 3_600, opened: 1_700_000_000 }),
+    };
     let config = Config {
         hostname: "mx.example.org".to_owned(),
         role: if settings & 1 == 0 { Role::Mx } else { Role::Submission },
@@ -33,6 +39,7 @@ fn run(settings: u8, answers: u8, rest: &[u8], cut: usize) -> Transcript {
         auth_in_plain: settings & 4 != 0,
         max_message: if settings & 8 == 0 { 1_000_000 } else { 40 },
         max_recipients: if settings & 16 == 0 { 100 } else { 1 },
+        offers: if settings & 32 == 0 { Offers::default() } else { all },
     };
     let peer = Peer { ip: std::net::Ipv4Addr::LOCALHOST.into(), tls: (settings & 2 != 0).then(tls) };
     let mut asked = 0;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::ext::Extension;
-use super::params::{self, MailParams, ParamError};
+use super::params::{MailParams, ParamError, RcptParams};
 use crate::abnf;
 use crate::addr::{AddrError, ForwardPath, ReversePath};
 use crate::limits;
@@ -26,7 +26,7 @@ pub enum Command {
     /// MAIL.
     Mail(ReversePath, MailParams),
     /// RCPT.
-    Rcpt(ForwardPath),
+    Rcpt(ForwardPath, RcptParams),
     /// DATA.
     Data,
     /// BDAT: so many octets follow the line.
@@ -167,8 +167,8 @@ fn mail(rest: &[u8]) -> Result<Command, CommandError> {
 fn rcpt(rest: &[u8]) -> Result<Command, CommandError> {
     let (path, rest) = path(rest, b"TO:")?;
     let path = ascii(path).and_then(ForwardPath::parse).map_err(CommandError::Recipient)?;
-    params::no_params(rest).map_err(CommandError::Parameter)?;
-    Ok(Command::Rcpt(path))
+    let params = RcptParams::parse(rest).map_err(CommandError::Parameter)?;
+    Ok(Command::Rcpt(path, params))
 }
 
 /// Paths with characters outside ASCII need SMTPUTF8 (RFC 6531), which is not offered.

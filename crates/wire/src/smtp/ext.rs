@@ -20,6 +20,12 @@ pub enum Extension {
     StartTls,
     /// RFC 4954.
     Auth,
+    /// RFC 3461.
+    Dsn,
+    /// RFC 4865.
+    FutureRelease,
+    /// RFC 8689.
+    RequireTls,
     /// RFC 5321 s.4.1.1.8.
     Help,
 }
@@ -63,6 +69,20 @@ pub const ROWS: &[Row] = &[
         offered: |facts| facts.config.role == Role::Submission && (facts.tls || facts.config.auth_in_plain),
         ..row(Extension::Auth, "AUTH")
     },
+    Row { offered: |facts| facts.config.offers.dsn, ..row(Extension::Dsn, "DSN") },
+    Row {
+        // RFC 4865 s.4: the longest interval, and the moment that it leads to.
+        argument: |facts| facts.config.offers.future_release.map(|f| f.to_string()),
+        offered: |facts| {
+            facts.config.role == Role::Submission && facts.config.offers.future_release.is_some()
+        },
+        ..row(Extension::FutureRelease, "FUTURERELEASE")
+    },
+    // RFC 8689 s.2: under TLS only.
+    Row {
+        offered: |facts| facts.config.offers.require_tls && facts.tls,
+        ..row(Extension::RequireTls, "REQUIRETLS")
+    },
     row(Extension::Help, "HELP"),
 ];
 
@@ -85,6 +105,7 @@ pub fn ehlo_lines(facts: Facts<'_>) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::session::{FutureRelease, Offers};
     use crate::smtp::{command, params};
 
     fn config(role: Role) -> Config {
@@ -95,6 +116,7 @@ mod tests {
             auth_in_plain: false,
             max_message: 1_000,
             max_recipients: 10,
+            offers: Offers::default(),
         }
     }
 
@@ -108,11 +130,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_switched_on_is_told_where_it_works() {
+        let future_release = Some(FutureRelease { max_interval: 86_400, opened: 1_709_208_000 });
+        let offers = Offers { dsn: true, require_tls: true, future_release };
+        let told = |role, tls| {
+            let config = Config { offers, ..config(role) };
+            ehlo_lines(Facts { config: &config, tls }).skip(5).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(told(Role::Mx, true), "DSN,REQUIRETLS,HELP");
+        assert_eq!(told(Role::Mx, false), "STARTTLS,DSN,HELP");
+        assert_eq!(
+            told(Role::Submission, true),
+            "AUTH PLAIN LOGIN,DSN,FUTURERELEASE 86400 2024-03-01T12:00:00Z,REQUIRETLS,HELP"
+        );
+    }
+
+    #[test]
     fn what_is_told_can_be_used() {
         // RFC 2920 and RFC 2034 change no command; every other row has a command or a parameter.
         for row in ROWS {
             let command = command::ROWS.iter().any(|c| c.extension == Some(row.extension));
-            let parameter = params::ROWS.iter().any(|p| p.extension == row.extension);
+            let parameter = params::MAIL.iter().any(|p| p.extension == row.extension)
+                || params::RCPT.iter().any(|p| p.extension == row.extension);
             let silent = matches!(row.extension, Extension::Pipelining | Extension::EnhancedStatusCodes);
             assert!(command || parameter || silent, "{} is told, and nothing belongs to it", row.keyword);
         }

@@ -1,14 +1,18 @@
 //! SMTP in dialogues.
 //!
 //! Settings: `role mx` (as without it) or `role submission`; `tls` (the connection began under TLS); `no-starttls`; `plain-auth`
-//! (AUTH without TLS); `size N`; `recipients N`.
-//! Questions: `connected`, `login USER PASSWORD`, `mail <path> [size=N] [8bit] EHLO|HELO NAME [tls]`, `rcpt <path>`,
+//! (AUTH without TLS); `size N`; `recipients N`;
+//! `dsn`, `requiretls`, `hold SECONDS` (these extensions are offered).
+//! Questions: `connected`, `login USER PASSWORD`, `mail <path> [size=N] [8bit] [ret=R] [envid=E] [hold-for=N] [hold-until=N]
+//! [require-tls] EHLO|HELO NAME [tls]`, `rcpt <path> [notify=N] [orcpt=KIND,ADDRESS]`,
 //! `data`, `end OCTETS`, `aborted too-large|bare-line-end|given-up`, `reset`, `quit`.
 //! Answers: `ok`, `denied`, or a reply with its enhanced code: `550 5.1.1 no such user`.
 
 use wire::machine::{Peer, TlsFacts};
 use wire::smtp::reply::{Code, Enhanced, Reply};
-use wire::smtp::session::{Aborted, Answer, BodyKind, Config, Question, Role, Session};
+use wire::smtp::session::{
+    Aborted, Answer, BodyKind, Config, FutureRelease, Hold, Offers, Question, Recipient, Role, Session,
+};
 
 use crate::runner::{Subject, replay_all};
 
@@ -25,6 +29,7 @@ impl Subject for Smtp {
             auth_in_plain: false,
             max_message: 50_000_000,
             max_recipients: 1_000,
+            offers: Offers::default(),
         };
         let mut tls = None;
         for (key, value) in settings {
@@ -35,6 +40,14 @@ impl Subject for Smtp {
                 ("no-starttls", _) => config.starttls = false,
                 ("plain-auth", _) => config.auth_in_plain = true,
                 ("size", n) => config.max_message = n.parse().expect("a number"),
+                ("dsn", _) => config.offers.dsn = true,
+                ("requiretls", _) => config.offers.require_tls = true,
+                ("hold", n) => {
+                    let max_interval = n.parse().expect("a number");
+                    // 2026-11-28T12:00:00Z.
+                    config.offers.future_release =
+                        Some(FutureRelease { max_interval, opened: 1_795_867_200 });
+                }
                 ("recipients", n) => config.max_recipients = n.parse().expect("a number"),
                 other => panic!("no such setting: {other:?}"),
             }
@@ -54,6 +67,20 @@ impl Subject for Smtp {
                 if mail.body == BodyKind::EightBitMime {
                     text.push_str(" 8bit");
                 }
+                if let Some(ret) = mail.ret {
+                    text.push_str(&format!(" ret={ret}"));
+                }
+                if let Some(envid) = &mail.envid {
+                    text.push_str(&format!(" envid={:?}", envid.as_str()));
+                }
+                match mail.hold {
+                    Some(Hold::For(seconds)) => text.push_str(&format!(" hold-for={seconds}")),
+                    Some(Hold::Until(moment)) => text.push_str(&format!(" hold-until={moment}")),
+                    None => {}
+                }
+                if mail.require_tls {
+                    text.push_str(" require-tls");
+                }
                 text.push_str(if mail.hello.extended { " EHLO " } else { " HELO " });
                 text.push_str(&mail.hello.name);
                 if mail.tls.is_some() {
@@ -61,7 +88,16 @@ impl Subject for Smtp {
                 }
                 text
             }
-            Question::Rcpt(path) => format!("rcpt {path}"),
+            Question::Rcpt(Recipient { path, notify, orcpt }) => {
+                let mut text = format!("rcpt {path}");
+                if let Some(notify) = notify {
+                    text.push_str(&format!(" notify={notify}"));
+                }
+                if let Some(orcpt) = orcpt {
+                    text.push_str(&format!(" orcpt={},{}", orcpt.kind(), orcpt.address()));
+                }
+                text
+            }
             Question::DataBegin => "data".to_owned(),
             Question::DataEnd { octets } => format!("end {octets}"),
             Question::DataAborted(Aborted::TooLarge) => "aborted too-large".to_owned(),

@@ -9,12 +9,12 @@
 //! tells why, and what the desk was asked last tells how far it had got. Only between the answer to `Body` and the
 //! `Outcome` is it in doubt whether the message was taken.
 
-use crate::addr::{ForwardPath, ReversePath};
-use crate::dsn::{EnvId, Notify, OriginalRecipient, Ret};
+use crate::addr::ReversePath;
+use crate::dsn::{EnvId, Ret};
 use crate::machine::TlsFacts;
 use crate::sasl::client::Login;
 use crate::secret::Secret;
-use crate::smtp::params::BodyKind;
+use crate::smtp::params::{BodyKind, Recipient};
 
 use super::{Extensions, Reply, Timeouts};
 
@@ -126,17 +126,6 @@ pub struct Envelope {
     pub ret: Option<Ret>,
     /// ENVID, likewise.
     pub envid: Option<EnvId>,
-}
-
-/// A recipient.
-#[derive(Clone, Debug)]
-pub struct Recipient {
-    /// The forward-path.
-    pub path: ForwardPath,
-    /// NOTIFY, told to a server that offers DSN.
-    pub notify: Option<Notify>,
-    /// ORCPT, likewise.
-    pub orcpt: Option<OriginalRecipient>,
 }
 
 /// What became of an envelope.

@@ -7,7 +7,7 @@ fn shown(line: &[u8]) -> Result<String, CommandError> {
     Command::parse(line).1.map(|command| match command {
         Command::Hello { extended, name } => format!("{} {name}", if extended { "EHLO" } else { "HELO" }),
         Command::Mail(path, params) => format!("MAIL FROM:{path}{params}"),
-        Command::Rcpt(path) => format!("RCPT TO:{path}"),
+        Command::Rcpt(path, params) => format!("RCPT TO:{path}{params}"),
         Command::Bdat { size, last } => format!("BDAT {size}{}", if last { " LAST" } else { "" }),
         Command::Auth { mechanism, initial } => {
             let initial = initial.map(|i| format!(" {}", String::from_utf8_lossy(i.expose())));
@@ -39,6 +39,7 @@ fn good_lines() {
         ("MAIL FROM:<@r.org,@s.org:a@x.org>", "MAIL FROM:<a@x.org>"),
         ("RCPT TO:<b@x.org>", "RCPT TO:<b@x.org>"),
         ("RCPT TO: <Postmaster>", "RCPT TO:<Postmaster>"),
+        ("RCPT TO:<b@x.org> notify=never", "RCPT TO:<b@x.org> NOTIFY=NEVER"),
         ("DATA", "DATA"),
         ("data ", "DATA"),
         ("BDAT 0", "BDAT 0"),
@@ -95,7 +96,8 @@ fn bad_lines() {
         ("MAIL FROM:<a@x.org> BODY=BINARYMIME", Parameter(ParamError::Value)),
         ("MAIL FROM:<a@x.org> SIZE=x", Parameter(ParamError::Syntax)),
         ("RCPT TO:<>", Recipient(AddrError::Shape)),
-        ("RCPT TO:<b@x.org> NOTIFY=NEVER", Parameter(ParamError::Unknown)),
+        ("RCPT TO:<b@x.org> RET=FULL", Parameter(ParamError::Unknown)),
+        ("RCPT TO:<b@x.org> NOTIFY=", Parameter(ParamError::Syntax)),
         ("DATA now", Arguments),
         ("BDAT", ChunkSize),
         ("BDAT -1", ChunkSize),

@@ -6,10 +6,14 @@
 //! `DataEnd` or `DataAborted` is answered, whatever the answer. When the connection goes away in mid
 //! transaction nothing is asked: the desk is dropped, and takes what it began with it.
 
-use crate::addr::{ForwardPath, ReversePath};
+use std::fmt;
+
+use crate::addr::ReversePath;
+use crate::civil;
+use crate::dsn::{EnvId, Ret};
 use crate::machine::TlsFacts;
 use crate::sasl::Credentials;
-use crate::smtp::params::BodyKind;
+use crate::smtp::params::{BodyKind, Hold, Recipient};
 use crate::smtp::reply::Reply;
 
 /// Which of the two services a listener offers.
@@ -36,6 +40,50 @@ pub struct Config {
     pub max_message: u64,
     /// Recipients of one transaction.
     pub max_recipients: usize,
+    /// What is offered beyond what always is.
+    pub offers: Offers,
+}
+
+/// Extensions that are offered only where what follows heeds them. None by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// REQUIRETLS (RFC 8689), under TLS.
+    pub require_tls: bool,
+    /// FUTURERELEASE (RFC 4865), on submission.
+    pub future_release: Option<FutureRelease>,
+}
+
+/// How long a message may be held (RFC 4865 s.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FutureRelease {
+    /// Seconds; at most 999,999,999 can be told.
+    pub max_interval: u32,
+    /// When the connection began, in seconds since 1970-01-01 UTC: the latest moment counts from it.
+    pub opened: i64,
+}
+
+impl FutureRelease {
+    /// Whether a message may be held so long.
+    #[must_use]
+    pub fn allows(&self, hold: Hold) -> bool {
+        match hold {
+            Hold::For(seconds) => seconds <= self.max_interval,
+            Hold::Until(moment) => moment <= self.latest(),
+        }
+    }
+
+    fn latest(&self) -> i64 {
+        self.opened.saturating_add(self.max_interval.into())
+    }
+}
+
+/// As it is told with EHLO.
+impl fmt::Display for FutureRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.max_interval, civil::print_moment(self.latest()))
+    }
 }
 
 /// How the client introduced itself.
@@ -56,6 +104,14 @@ pub struct Mail {
     pub size: Option<u64>,
     /// BODY.
     pub body: BodyKind,
+    /// RET and ENVID, where given (RFC 3461).
+    pub ret: Option<Ret>,
+    /// See `ret`.
+    pub envid: Option<EnvId>,
+    /// When the message is to be sent on, where that was said; at most what `Config` allows (RFC 4865).
+    pub hold: Option<Hold>,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// How the client introduced itself.
     pub hello: Hello,
     /// TLS as it stands now.
@@ -83,7 +139,7 @@ pub enum Question {
     /// A transaction begins.
     Mail(Mail),
     /// One more recipient. Only after an accepted `Mail`.
-    Rcpt(ForwardPath),
+    Rcpt(Recipient),
     /// A body begins; at least one recipient was accepted. After `Accepted` come body parts; after a refusal none.
     DataBegin,
     /// The body is whole. The answer is the final reply: 250 means on disk. A desk that could not take a part

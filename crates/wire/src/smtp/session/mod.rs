@@ -14,8 +14,8 @@ mod body;
 mod obey;
 mod words;
 
-pub use crate::smtp::params::BodyKind;
-pub use ask::{Aborted, Answer, Config, Hello, Mail, Question, Role};
+pub use crate::smtp::params::{BodyKind, Hold, Recipient};
+pub use ask::{Aborted, Answer, Config, FutureRelease, Hello, Mail, Offers, Question, Role};
 pub use words::{over, turned_away};
 
 use crate::limits;

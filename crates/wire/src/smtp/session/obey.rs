@@ -1,12 +1,14 @@
 //! What comes of each command: the state it needs, and the question it asks.
 
-use super::{Aborted, Asked, Chunk, Hello, Mail, Phase, Question, Role, Session, Transaction, Wants, words};
-use crate::addr::ReversePath;
+use super::{
+    Aborted, Asked, Chunk, Hello, Mail, Phase, Question, Recipient, Role, Session, Transaction, Wants, words,
+};
+use crate::addr::{ForwardPath, ReversePath};
 use crate::machine::Want;
 use crate::sasl::{Exchange, Mechanism, Progress};
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::ext::{self, Extension};
-use crate::smtp::params::MailParams;
+use crate::smtp::params::{MailParams, ParamError, RcptParams};
 use crate::smtp::reply::Reply;
 
 impl Session {
@@ -39,14 +41,7 @@ impl Session {
         match command {
             Command::Hello { extended, name } => self.hello(Hello { name, extended }, out),
             Command::Mail(path, params) => self.mail(path, params, out),
-            Command::Rcpt(path) => match self.transaction {
-                Transaction::None => self.bad(words::mail_first(), out),
-                Transaction::Chunks(_) => self.bad(words::in_chunks(), out),
-                Transaction::Open { recipients } if recipients >= self.config.max_recipients => {
-                    self.say(words::too_many_recipients(), out)
-                }
-                Transaction::Open { .. } => Some(self.ask(Asked::Rcpt, Question::Rcpt(path))),
-            },
+            Command::Rcpt(path, params) => self.rcpt(path, params, out),
             Command::Data => match self.transaction {
                 Transaction::None => self.bad(words::mail_first(), out),
                 Transaction::Chunks(_) => self.bad(words::in_chunks(), out),
@@ -107,13 +102,41 @@ impl Session {
         if !matches!(self.transaction, Transaction::None) {
             return self.bad(words::in_transaction(), out);
         }
+        if !params.are_offered(|extension| extension.is_offered(self.facts())) {
+            return self.bad(words::for_command(CommandError::Parameter(ParamError::Unknown), None), out);
+        }
         // RFC 1870 s.6.1.
         if params.size.is_some_and(|size| size > self.config.max_message) {
             return self.say(words::too_large(self.config.max_message), out);
         }
-        let body = params.body.unwrap_or_default();
-        let mail = Mail { path, size: params.size, body, hello, tls: self.tls.clone() };
+        if let (Some(hold), Some(most)) = (params.hold, self.config.offers.future_release)
+            && !most.allows(hold)
+        {
+            return self.say(words::held_too_long(most.max_interval), out);
+        }
+        let MailParams { size, body, ret, envid, hold, require_tls, auth: _ } = params;
+        let body = body.unwrap_or_default();
+        let mail = Mail { path, size, body, ret, envid, hold, require_tls, hello, tls: self.tls.clone() };
         Some(self.ask(Asked::Mail, Question::Mail(mail)))
+    }
+
+    fn rcpt(&mut self, path: ForwardPath, params: RcptParams, out: &mut Vec<u8>) -> Wants {
+        match self.transaction {
+            Transaction::None => self.bad(words::mail_first(), out),
+            Transaction::Chunks(_) => self.bad(words::in_chunks(), out),
+            Transaction::Open { .. }
+                if !params.are_offered(|extension| extension.is_offered(self.facts())) =>
+            {
+                self.bad(words::for_command(CommandError::Parameter(ParamError::Unknown), None), out)
+            }
+            Transaction::Open { recipients } if recipients >= self.config.max_recipients => {
+                self.say(words::too_many_recipients(), out)
+            }
+            Transaction::Open { .. } => {
+                let RcptParams { notify, orcpt } = params;
+                Some(self.ask(Asked::Rcpt, Question::Rcpt(Recipient { path, notify, orcpt })))
+            }
+        }
     }
 
     fn bdat(&mut self, chunk: Chunk, out: &mut Vec<u8>) -> Wants {

@@ -13,6 +13,7 @@ fn run(role: Role, limit: u64, input: &[u8], cut: usize) -> Transcript {
         auth_in_plain: true,
         max_message: limit,
         max_recipients: 1,
+        offers: Offers::default(),
     };
     let peer = Peer { ip: std::net::Ipv4Addr::LOCALHOST.into(), tls: None };
     drive(Session::new(config, &peer), input, cut, |question, _| match question {

@@ -165,6 +165,11 @@ pub(super) fn too_large(limit: u64) -> Reply {
     Reply::new(Code::TOO_LARGE, Enhanced(3, 4), format!("message too large, {limit} octets are the most"))
 }
 
+/// RFC 4865 s.4: longer than was told.
+pub(super) fn held_too_long(seconds: u32) -> Reply {
+    Reply::new(Code::ARGUMENTS, ARGUMENTS, format!("a message is held {seconds} seconds at most"))
+}
+
 /// After a body that the machine itself refuses.
 pub(super) fn aborted(why: Aborted, limit: u64) -> Reply {
     match why {
