@@ -30,8 +30,13 @@ impl Config {
         }
         let base = path.parent().unwrap_or(Path::new("."));
         let (dns, outbound) = (&mut self.dns, &mut self.outbound);
-        let files =
-            [&mut self.tls.certificate, &mut self.tls.key, &mut dns.trust_anchor, &mut outbound.authorities];
+        let files = [
+            &mut self.tls.certificate,
+            &mut self.tls.key,
+            &mut dns.trust_anchor,
+            &mut outbound.authorities,
+            &mut self.relay.password_file,
+        ];
         for file in [&mut self.data_dir, &mut self.control].into_iter().chain(files.into_iter().flatten()) {
             *file = base.join(&*file);
         }
@@ -71,6 +76,7 @@ impl Config {
             ("tls.key", &self.tls.key),
             ("dns.trust_anchor", &self.dns.trust_anchor),
             ("outbound.authorities", &self.outbound.authorities),
+            ("relay.password_file", &self.relay.password_file),
         ] {
             if let Some(file) = file
                 && let Err(error) = std::fs::File::open(file)
@@ -94,10 +100,27 @@ impl Config {
                 );
             }
         }
+        if let Some(host) = &self.relay.host
+            && wire::addr::Domain::parse(host.as_bytes()).is_err()
+        {
+            return wrong("relay.host", format!("found {host:?}, expected a host's name"));
+        }
+        match (&self.relay.user, &self.relay.password_file) {
+            (Some(_), None) => return wrong("relay.user", "given without relay.password_file".into()),
+            (None, Some(_)) => return wrong("relay.password_file", "given without relay.user".into()),
+            _ => {}
+        }
+        if self.outbound.retry.is_empty() {
+            return wrong("outbound.retry", "found no wait, expected at least one, such as \"15m\"".into());
+        }
         let limits = &self.limits;
         for (key, found, least, most) in [
             ("outbound.smtp_port", u64::from(self.outbound.smtp_port), 1, 65_535),
             ("outbound.https_port", u64::from(self.outbound.https_port), 1, 65_535),
+            ("outbound.connections", self.outbound.connections as u64, 1, 1_000),
+            ("outbound.connections_per_host", self.outbound.connections_per_host as u64, 1, 100),
+            ("relay.port", u64::from(self.relay.port), 1, 65_535),
+            ("relay.after", u64::from(self.relay.after), 1, 100),
             ("limits.connections", limits.connections as u64, 1, 1_000_000),
             ("limits.connections_per_address", limits.connections_per_address as u64, 1, 1_000_000),
             ("limits.failed_logins", u64::from(limits.failed_logins), 1, 1_000_000),

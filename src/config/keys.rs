@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 use wire::limits;
@@ -81,7 +82,7 @@ section! {
         /// For how many days deleted mail can be brought back (`penfold undelete`). It takes up room a day longer. With
         /// 0 it is gone at once.
         undelete_days: u16 = 14, shows "14";
-        => listen: Listen, tls: Tls, dns: Dns, outbound: Outbound, limits: Limits, log: Log;
+        => listen: Listen, tls: Tls, dns: Dns, outbound: Outbound, relay: Relay, limits: Limits, log: Log;
     }
 }
 
@@ -143,10 +144,43 @@ section! {
         ipv6: bool = true, shows "true";
         /// A file with the authorities that may vouch for other servers, in PEM, instead of the public ones. Example:
         authorities: Option<PathBuf> = None, shows r#""/etc/penfold/authorities.pem""#;
+        /// The waits between tries of what cannot be delivered at once; the last one is repeated. Spans are written "90s",
+        /// "5m", "2h", "3d".
+        retry: Vec<Span> = [1, 5, 15, 30, 60, 120, 240, 480].map(Span::minutes).to_vec(), shows r#"["1m", "5m", "15m", "30m", "1h", "2h", "4h", "8h"]"#;
+        /// After this time it is given up, and its sender told.
+        give_up: Span = Span::minutes(3 * 24 * 60), shows r#""3d""#;
+        /// After this time its sender is told that it takes long.
+        notice: Span = Span::minutes(4 * 60), shows r#""4h""#;
+        /// Connections at once to other servers.
+        connections: usize = 20, shows "20";
+        /// ... and to the servers of one domain.
+        connections_per_host: usize = 4, shows "4";
         /// The port of other mail servers. Any other than 25 is for tests.
         smtp_port: u16 = 25, shows "25";
         /// The port of the web servers that MTA-STS policies are fetched from. Any other than 443 is for tests.
         https_port: u16 = 443, shows "443";
+    }
+}
+
+section! {
+    /// A host that takes mail for others (a smarthost): for where port 25 is closed, or nobody trusts this host's address.
+    Relay {
+        /// Its name, which its certificate must have. Default: there is none. Example:
+        host: Option<String> = None, shows r#""smtp.example.net""#;
+        /// Its port.
+        port: u16 = 587, shows "587";
+        /// "starttls", "implicit" (TLS from the start, usually port 465), or "none", for a relay on this host or network.
+        tls: RelayTls = RelayTls::StartTls, shows r#""starttls""#;
+        /// The login there, if it wants one. Example:
+        user: Option<String> = None, shows r#""me@example.net""#;
+        /// A file with its password. Example:
+        password_file: Option<PathBuf> = None, shows r#""/etc/penfold/relay.password""#;
+        /// "always", or "fallback": when the direct way does not work.
+        when: RelayWhen = RelayWhen::Always, shows r#""always""#;
+        /// For "fallback": after so many tries that did not work. Where port 25 seems to be closed it is used at once.
+        after: u16 = 3, shows "3";
+        /// Only for mail to these domains, and what is below them. Default: for all. Example:
+        domains: Vec<String> = Vec::new(), shows r#"["example.com"]"#;
     }
 }
 
@@ -199,6 +233,68 @@ pub enum Level {
     Warn,
     Info,
     Debug,
+}
+
+/// How the connection to a relay is secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayTls {
+    /// By STARTTLS.
+    StartTls,
+    /// From the start.
+    Implicit,
+    /// Not at all.
+    None,
+}
+
+/// When mail goes by the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayWhen {
+    /// Always.
+    Always,
+    /// When the direct way does not work.
+    Fallback,
+}
+
+/// A span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const fn minutes(n: u64) -> Span {
+        Span(Duration::from_secs(n * 60))
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Span, ()> {
+        let unit = text.chars().last().ok_or(())?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 24 * 3_600,
+            _ => return Err(()),
+        };
+        let number = text.strip_suffix(unit).filter(|n| n.bytes().all(|b| b.is_ascii_digit())).ok_or(())?;
+        let number: u64 = number.parse().map_err(|_| ())?;
+        // A year: more is a slip of the finger.
+        let span = number.checked_mul(seconds).filter(|&s| (1..=365 * 24 * 3_600).contains(&s)).ok_or(())?;
+        Ok(Span(Duration::from_secs(span)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|()| {
+            let expected = "a span of time up to a year, such as \"90s\", \"5m\", \"2h\" or \"3d\"";
+            de::Error::invalid_value(de::Unexpected::Str(&text), &expected)
+        })
+    }
 }
 
 /// An address to listen on.

@@ -11,7 +11,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use keys::{Address, Config, Dns, Level, Limits, Listen, Log, LogFormat, Outbound, Tls, example};
+pub use keys::{
+    Address, Config, Dns, Level, Limits, Listen, Log, LogFormat, Outbound, Relay, RelayTls, RelayWhen, Span,
+    Tls, example,
+};
 pub use network::Network;
 
 /// Where it is looked for unless told otherwise.
@@ -150,6 +153,9 @@ mod tests {
         assert!(!read.outbound.source.is_empty() && read.outbound.authorities.is_some());
         (read.dns.servers, read.dns.trust_anchor) = (Vec::new(), None);
         (read.outbound.source, read.outbound.authorities) = (Vec::new(), None);
+        assert!(read.relay.host.is_some() && read.relay.user.is_some() && read.relay.password_file.is_some());
+        assert_eq!(read.relay.domains.len(), 1);
+        read.relay = Relay::default();
         assert_eq!(read, Config::default());
     }
 

@@ -5,12 +5,14 @@
 
 use std::net::IpAddr;
 
-use wire::addr::{ForwardPath, ReversePath};
+use wire::addr::ReversePath;
 use wire::machine::{Over, TlsFacts};
+use wire::smtp::params::{Hold, Recipient};
 use wire::smtp::reply::{Code, Enhanced, Reply};
-use wire::smtp::session::{Answer, Mail, Question, Role};
+use wire::smtp::session::{Answer, Mail, Question};
 
-use crate::flow::{self, House, Intake, Origin};
+use crate::clock;
+use crate::flow::{self, Envelope, House, Intake, Origin};
 use crate::login::{self, Door, Session};
 use crate::net::{Desk, Later, Out, Taken};
 
@@ -18,7 +20,6 @@ use crate::net::{Desk, Later, Out, Taken};
 pub struct SmtpDesk {
     house: House,
     door: Door,
-    role: Role,
     peer: IpAddr,
     session: Option<Session>,
     transaction: Option<Transaction>,
@@ -26,15 +27,15 @@ pub struct SmtpDesk {
 
 struct Transaction {
     mail: Mail,
-    recipients: Vec<ForwardPath>,
+    recipients: Vec<flow::Recipient>,
     intake: Option<Intake>,
 }
 
 impl SmtpDesk {
     /// The desk of a new connection.
     #[must_use]
-    pub fn new(house: House, door: Door, role: Role, peer: IpAddr) -> SmtpDesk {
-        SmtpDesk { house, door, role, peer, session: None, transaction: None }
+    pub fn new(house: House, door: Door, peer: IpAddr) -> SmtpDesk {
+        SmtpDesk { house, door, peer, session: None, transaction: None }
     }
 
     async fn ask(&mut self, question: Question) -> Answer {
@@ -42,7 +43,7 @@ impl SmtpDesk {
             Question::Connected => Answer::Accepted,
             Question::Login(credentials) => self.login(&credentials).await,
             Question::Mail(mail) => self.mail(mail),
-            Question::Rcpt(recipient) => self.rcpt(recipient.path),
+            Question::Rcpt(recipient) => self.rcpt(recipient),
             Question::DataBegin => match &mut self.transaction {
                 Some(t) => {
                     t.intake = Some(Intake::new(&self.house));
@@ -103,21 +104,22 @@ impl SmtpDesk {
 
     fn refuse_sender(&self, mail: &Mail, e: &flow::Error) -> Answer {
         tracing::info!(from = %mail.path, why = %e, "refused");
-        Answer::Reply(reply_for(e, self.role))
+        Answer::Reply(reply_for(e))
     }
 
-    fn rcpt(&mut self, path: ForwardPath) -> Answer {
+    fn rcpt(&mut self, Recipient { path, notify, orcpt }: Recipient) -> Answer {
         let Some(transaction) = &mut self.transaction else { return out_of_order() };
         let directory = self.house.store.directory();
-        let routed = flow::route(&directory, self.house.postmaster.as_deref(), &path);
-        match routed.and_then(|accounts| self.house.has_room(&accounts, transaction.mail.size)) {
+        let submitted = self.session.is_some();
+        let routed = flow::route(&directory, self.house.postmaster.as_deref(), &path, submitted);
+        match routed.and_then(|route| self.house.has_room(&route.accounts, transaction.mail.size)) {
             Ok(()) => {
-                transaction.recipients.push(path);
+                transaction.recipients.push(flow::Recipient { path, notify, orcpt });
                 Answer::Accepted
             }
             Err(e) => {
                 tracing::info!(from = %transaction.mail.path, to = %path, why = %e, "refused");
-                Answer::Reply(reply_for(&e, self.role))
+                Answer::Reply(reply_for(&e))
             }
         }
     }
@@ -138,18 +140,32 @@ impl SmtpDesk {
             tls: mail.tls,
             account: self.session.as_ref().map(Session::account),
         };
-        let (from, reverse_path) = (mail.path.to_string(), mail.path);
-        match self.house.take(intake, origin, reverse_path, recipients).await {
+        let from = mail.path.to_string();
+        let hold_until = mail.hold.map(|hold| match hold {
+            Hold::For(seconds) => clock::wall().seconds.saturating_add(i64::from(seconds)),
+            Hold::Until(moment) => moment,
+        });
+        let envelope = Envelope {
+            reverse_path: mail.path,
+            recipients,
+            ret: mail.ret,
+            envid: mail.envid,
+            hold_until,
+            require_tls: mail.require_tls,
+        };
+        match self.house.take(intake, origin, envelope).await {
             Ok(committed) => {
-                let text = match committed.copies {
-                    1 => format!("stored as {}", committed.id),
-                    n => format!("stored as {} in {n} mailboxes", committed.id),
+                let text = match (committed.copies, committed.remote) {
+                    (0, _) => format!("queued as {}", committed.id),
+                    (_, 1..) => format!("stored and queued as {}", committed.id),
+                    (1, 0) => format!("stored as {}", committed.id),
+                    (n, 0) => format!("stored as {} in {n} mailboxes", committed.id),
                 };
                 Answer::Reply(Reply::new(Code::OK, Enhanced(0, 0), text))
             }
             Err(e) => {
                 tracing::info!(from, why = %e, "refused");
-                Answer::Reply(reply_for(&e, self.role))
+                Answer::Reply(reply_for(&e))
             }
         }
     }
@@ -161,12 +177,9 @@ fn out_of_order() -> Answer {
 }
 
 /// The one place where what went wrong becomes a reply.
-fn reply_for(e: &flow::Error, role: Role) -> Reply {
+fn reply_for(e: &flow::Error) -> Reply {
     use flow::Error;
     match e {
-        Error::NotLocal if role == Role::Submission => {
-            Reply::new(Code::REFUSED, Enhanced(7, 1), "this server does not deliver to other hosts yet")
-        }
         Error::NotLocal => {
             Reply::new(Code::REFUSED, Enhanced(7, 1), "relaying denied: not one of our domains")
         }

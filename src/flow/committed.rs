@@ -2,10 +2,12 @@
 //!
 //! Trace headers: RFC 5321 s.4.4.
 
-use store::{Batch, Intent, InternalDate, Outcome, Prefix};
+use store::{AccountId, Batch, Intent, InternalDate, Outcome, Prefix};
+use wire::dsn::{Notify, Ret};
 use wire::flag::FlagNames;
 
-use super::routed::Delivery;
+use super::queue::{Entry, Id, Recipient, line};
+use super::routed::{Delivery, Remote};
 use super::{Error, House, Received, Routed};
 use crate::{clock, disk};
 
@@ -16,6 +18,8 @@ pub struct Committed {
     pub id: String,
     /// Into how many mailboxes it went.
     pub copies: usize,
+    /// To how many addresses elsewhere it is on its way.
+    pub remote: usize,
 }
 
 impl Routed {
@@ -24,7 +28,7 @@ impl Routed {
     /// # Errors
     /// `Full`, `Unavailable`.
     pub async fn commit(self, house: &House) -> Result<Committed, Error> {
-        let Routed { judged, deliveries } = self;
+        let Routed { judged, deliveries, remote } = self;
         let (received, header) = (judged.received, judged.header);
         let now = clock::Date::now();
         let id = received.id.to_string();
@@ -41,7 +45,7 @@ impl Routed {
             .map(|d| {
                 let mut octets = format!(
                     "Return-Path: {}\r\nDelivered-To: {}\r\n{common}",
-                    received.reverse_path, d.recipient
+                    received.envelope.reverse_path, d.recipient
                 )
                 .into_bytes();
                 octets.extend_from_slice(header.as_deref().unwrap_or_default());
@@ -55,7 +59,15 @@ impl Routed {
             Some(_) => super::judged::message_id(&received.id, &house.hostname),
             None => String::new(),
         });
-        let sender = received.reverse_path.to_string();
+        let sender = received.envelope.reverse_path.to_string();
+        let outgoing = (!remote.is_empty()).then(|| {
+            let mut octets = common.clone().into_bytes();
+            octets.extend_from_slice(header.as_deref().unwrap_or_default());
+            if bare {
+                octets.extend_from_slice(b"\r\n");
+            }
+            (entry(&received, &message_id, now.unix), recipients(&received, remote, now.unix), octets)
+        });
         let body = batch.body(received.body);
         for (d, octets) in deliveries.iter().zip(prefixes) {
             batch.push(Intent::Append {
@@ -66,13 +78,60 @@ impl Routed {
                 date: Some(InternalDate { unix: now.unix, zone_minutes: now.zone_minutes }),
             });
         }
+        if let Some((entry, recipients, octets)) = &outgoing {
+            let prefix = Prefix { octets: octets.clone(), replaces };
+            line::enqueue(&mut batch, &id, body, prefix, entry, recipients);
+        }
         // What RCPT let in is not refused for want of room any more.
         batch.accepted();
         let committed = disk::commit(&house.store, batch).await?;
-        tracing::info!(%id, from = %sender, message_id, size, to = deliveries.len(), "accepted");
+        let remote = outgoing.as_ref().map_or(0, |(_, recipients, _)| recipients.len());
+        tracing::info!(%id, from = %sender, message_id, size, to = deliveries.len(), remote, "accepted");
         log_deliveries(house, &id, &deliveries, &committed.outcomes);
-        Ok(Committed { id, copies: deliveries.len() })
+        if let Some((_, recipients, _)) = &outgoing {
+            house.queue.arrived(&Id::from(id.as_str()), recipients);
+        }
+        Ok(Committed { id, copies: deliveries.len(), remote })
     }
+}
+
+/// What the queue is told of a message.
+fn entry(received: &Received, message_id: &str, now: i64) -> Entry {
+    let envelope = &received.envelope;
+    // RFC 8689 s.5: only in so many words.
+    let no = |value: &[u8]| value.eq_ignore_ascii_case(b"No");
+    Entry {
+        from: envelope.reverse_path.to_string(),
+        account: received.origin.account.map(AccountId::get),
+        at: now,
+        message_id: message_id.to_owned(),
+        subject: received.header.subject().unwrap_or_default(),
+        eight_bit: received.eight_bit,
+        utf8: false,
+        require_tls: envelope.require_tls,
+        // RFC 8689 s.4.2: REQUIRETLS counts where both are said.
+        tls_optional: !envelope.require_tls && received.header.value("TLS-Required").is_some_and(no),
+        full: envelope.ret.map(|ret| ret == Ret::Full),
+        envid: envelope.envid.as_ref().map(ToString::to_string),
+        hold_until: envelope.hold_until,
+    }
+}
+
+/// The recipients elsewhere.
+fn recipients(received: &Received, remote: Vec<Remote>, now: i64) -> Vec<Recipient> {
+    let of = received.origin.account.map_or(0, AccountId::get);
+    let next = received.envelope.hold_until.unwrap_or(0).max(now);
+    remote
+        .into_iter()
+        .map(|Remote { address, recipient }| Recipient {
+            to: address.to_string(),
+            notify: recipient.notify.map(Notify::bits),
+            orcpt: recipient.orcpt.as_ref().map(ToString::to_string),
+            of,
+            next,
+            ..Recipient::default()
+        })
+        .collect()
 }
 
 fn log_deliveries(house: &House, id: &str, deliveries: &[Delivery], outcomes: &[Outcome]) {
@@ -94,8 +153,8 @@ fn received_field(received: &Received, hostname: &str, now: &clock::Date) -> Str
     };
     let tls = origin.tls.as_ref().map_or_else(String::new, |t| format!(" ({} {})", t.version, t.cipher));
     // RFC 5321 s.7.2: naming one recipient of several would tell the others.
-    let only = match received.recipients.as_slice() {
-        [path] => format!("\r\n\tfor {path}"),
+    let only = match received.envelope.recipients.as_slice() {
+        [only] => format!("\r\n\tfor {}", only.path),
         _ => String::new(),
     };
     format!(

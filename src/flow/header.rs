@@ -144,6 +144,29 @@ impl Header {
         Some(value.iter().take(200).map(|&b| if b.is_ascii_graphic() { b as char } else { '?' }).collect())
     }
 
+    /// The beginning of the `Subject`, decoded: at most 100 characters.
+    #[must_use]
+    pub fn subject(&self) -> Option<String> {
+        let only: Vec<u8> = self.named("Subject").next()?.to_vec();
+        let message = MessageParser::new().parse_headers(&only)?;
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        message.subject().map(|subject| subject.chars().map(printable).take(100).collect())
+    }
+
+    /// What a field says, if it is there once: its value without white space around it.
+    #[must_use]
+    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        let mut named = self.named(name);
+        let field = named.next().filter(|_| named.next().is_none())?;
+        Some(field.get(memchr(b':', field)? + 1..)?.trim_ascii())
+    }
+
+    /// All fields as they stand.
+    #[must_use]
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
     /// The header with every `Bcc:` left out and `added` (whole fields) put at its end; `None` when nothing changes.
     /// Where the empty line behind it is missing it is put there: what follows was judged as body, and must not be
     /// read as header fields by a program that is less strict.

@@ -17,13 +17,13 @@ mod tests;
 
 pub use committed::Committed;
 pub use judged::Judged;
-pub use received::{Intake, Origin, Received};
-pub use routed::{Routed, owner, route};
+pub use received::{Envelope, Intake, Origin, Received, Recipient};
+pub use routed::{Route, Routed, owner, route};
 
 use std::sync::Arc;
 
+use queue::Queue;
 use store::{AccountId, Mode, Store, Usage};
-use wire::addr::{ForwardPath, ReversePath};
 
 /// What the road needs to know of the house it runs through.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct House {
     pub hostname: Arc<str>,
     /// The account (an address or a login name) that gets mail for postmaster and abuse; else the first account.
     pub postmaster: Option<Arc<str>>,
+    /// What is on its way to other hosts.
+    pub queue: Queue,
 }
 
 impl House {
@@ -57,27 +59,20 @@ impl House {
             let quota = directory.account(*id).map(|account| account.quota).unwrap_or_default();
             quota.is_none() || quota.allows(self.store.usage(*id), more)
         };
-        if accounts.iter().any(takes) { Ok(()) } else { Err(Error::MailboxFull) }
+        if accounts.is_empty() || accounts.iter().any(takes) { Ok(()) } else { Err(Error::MailboxFull) }
     }
 
     /// The whole road: what was taken in, judged, routed, committed. On disk when this is `Ok`.
     ///
     /// # Errors
     /// What may be refused at the end of the data; nothing of the message is kept then.
-    pub async fn take(
-        &self,
-        intake: Intake,
-        origin: Origin,
-        reverse_path: ReversePath,
-        recipients: Vec<ForwardPath>,
-    ) -> Result<Committed, Error> {
+    pub async fn take(&self, intake: Intake, origin: Origin, envelope: Envelope) -> Result<Committed, Error> {
         let received = if intake.is_large() {
             // A large body has its own file, and that waits for the disk.
-            let finished =
-                tokio::task::spawn_blocking(move || intake.finish(origin, reverse_path, recipients));
+            let finished = tokio::task::spawn_blocking(move || intake.finish(origin, envelope));
             finished.await.map_err(|_| Error::Unavailable)??
         } else {
-            intake.finish(origin, reverse_path, recipients)?
+            intake.finish(origin, envelope)?
         };
         judged::judge(received, self)?.routed(self)?.commit(self).await
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use store::{AccountId, Spool, SpoolError, Spooled};
 use wire::addr::{ForwardPath, ReversePath};
+use wire::dsn::{EnvId, Notify, OriginalRecipient, Ret};
 use wire::machine::TlsFacts;
 
 use super::header::{Catcher, Header};
@@ -39,10 +40,54 @@ impl Origin {
     }
 }
 
+/// A recipient, and what its sender wants to be told of it.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// The forward-path.
+    pub path: ForwardPath,
+    /// NOTIFY (RFC 3461 s.4.1).
+    pub notify: Option<Notify>,
+    /// ORCPT (RFC 3461 s.4.2).
+    pub orcpt: Option<OriginalRecipient>,
+}
+
+impl From<ForwardPath> for Recipient {
+    fn from(path: ForwardPath) -> Recipient {
+        Recipient { path, notify: None, orcpt: None }
+    }
+}
+
+/// What an envelope says beside its recipients.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The reverse-path.
+    pub reverse_path: ReversePath,
+    /// The forward-paths; each was accepted by [`super::route`].
+    pub recipients: Vec<Recipient>,
+    /// RET (RFC 3461 s.4.3).
+    pub ret: Option<Ret>,
+    /// ENVID (RFC 3461 s.4.4).
+    pub envid: Option<EnvId>,
+    /// Not before this, in seconds since 1970 (RFC 4865).
+    pub hold_until: Option<i64>,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
+}
+
+impl Envelope {
+    /// One that says no more than who sends to whom.
+    #[must_use]
+    pub fn plain(reverse_path: ReversePath, recipients: Vec<ForwardPath>) -> Envelope {
+        let recipients = recipients.into_iter().map(Recipient::from).collect();
+        Envelope { reverse_path, recipients, ret: None, envid: None, hold_until: None, require_tls: false }
+    }
+}
+
 /// A message that is being taken.
 pub struct Intake {
     spool: Spool,
     catcher: Catcher,
+    eight_bit: bool,
     failed: Option<Error>,
 }
 
@@ -50,13 +95,14 @@ impl Intake {
     /// Nothing taken yet.
     #[must_use]
     pub fn new(house: &House) -> Intake {
-        Intake { spool: house.store.spool(), catcher: Catcher::default(), failed: None }
+        Intake { spool: house.store.spool(), catcher: Catcher::default(), eight_bit: false, failed: None }
     }
 
     /// Takes the next octets. After a failure the rest is dropped; [`Intake::finish`] tells why.
     pub fn push(&mut self, octets: &[u8]) {
         if self.failed.is_none() {
             self.catcher.push(octets);
+            self.eight_bit |= !octets.is_ascii();
             if let Err(e) = self.spool.push(octets) {
                 self.failed = Some(spool_error(&e));
             }
@@ -73,18 +119,13 @@ impl Intake {
     ///
     /// # Errors
     /// `Full`, `Unavailable`, `HeaderTooLong`.
-    pub fn finish(
-        self,
-        origin: Origin,
-        reverse_path: ReversePath,
-        recipients: Vec<ForwardPath>,
-    ) -> Result<Received, Error> {
+    pub fn finish(self, origin: Origin, envelope: Envelope) -> Result<Received, Error> {
         if let Some(e) = self.failed {
             return Err(e);
         }
         let header = self.catcher.finish().ok_or(Error::HeaderTooLong)?;
         let body = self.spool.finish().map_err(|e| spool_error(&e))?;
-        Ok(Received { id: MessageRef::new(), origin, reverse_path, recipients, header, body })
+        Ok(Received { id: MessageRef::new(), origin, envelope, header, eight_bit: self.eight_bit, body })
     }
 }
 
@@ -101,7 +142,7 @@ pub struct MessageRef(String);
 
 impl MessageRef {
     /// A new one: the time, then chance; no two are the same.
-    fn new() -> MessageRef {
+    pub(super) fn new() -> MessageRef {
         let mut chance = [0; 5];
         // Names need not be secret: without randomness the time in nanoseconds has to do.
         let _ = aws_lc_rs::rand::fill(&mut chance);
@@ -125,12 +166,12 @@ pub struct Received {
     pub id: MessageRef,
     /// Where it came from.
     pub origin: Origin,
-    /// Its reverse-path.
-    pub reverse_path: ReversePath,
-    /// Its forward-paths; each was accepted by [`super::route`].
-    pub recipients: Vec<ForwardPath>,
+    /// Its envelope.
+    pub envelope: Envelope,
     /// Its header.
     pub header: Header,
+    /// Whether it has octets above 127.
+    pub eight_bit: bool,
     /// Its octets, header included.
     pub body: Spooled,
 }

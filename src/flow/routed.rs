@@ -148,7 +148,7 @@ impl Judged {
         let submitted = self.received.origin.account.is_some();
         let mut deliveries: Vec<Delivery> = Vec::new();
         let mut remote: Vec<Remote> = Vec::new();
-        for recipient in &self.received.recipients {
+        for recipient in &self.received.envelope.recipients {
             let path = &recipient.path;
             let route = route(&directory, house.postmaster.as_deref(), path, submitted)
                 .map_err(|_| Error::Unavailable)?;

@@ -17,6 +17,7 @@ use crate::desk::imap::{ImapDesk, Recents};
 use crate::desk::pop3::{Maildrops, Pop3Desk};
 use crate::desk::smtp::SmtpDesk;
 use crate::flow::House;
+use crate::flow::queue::Queue;
 use crate::login::Door;
 use crate::net::{Accepted, Bound, Listening, Service};
 
@@ -31,12 +32,13 @@ pub(super) struct Kit {
 }
 
 impl Kit {
-    pub(super) fn new(config: &Arc<Config>, store: &Store, door: &Door) -> Kit {
+    pub(super) fn new(config: &Arc<Config>, store: &Store, door: &Door, queue: &Queue) -> Kit {
         let hostname = config.hostname();
         let house = House {
             store: store.clone(),
             hostname: Arc::from(hostname.as_str()),
             postmaster: config.postmaster.as_deref().map(Arc::from),
+            queue: queue.clone(),
         };
         Kit {
             config: Arc::clone(config),
@@ -46,6 +48,11 @@ impl Kit {
             maildrops: Maildrops::default(),
             recents: Recents::new(),
         }
+    }
+
+    /// The house that all of them serve.
+    pub(super) fn house(&self) -> &House {
+        &self.house
     }
 
     /// Serves a port.
@@ -71,7 +78,7 @@ impl Kit {
                 max_recipients: config.limits.recipients,
                 offers: Offers::default(),
             };
-            let desk = SmtpDesk::new(house.clone(), door.clone(), role, peer.ip);
+            let desk = SmtpDesk::new(house.clone(), door.clone(), peer.ip);
             (SmtpSession::new(settings, &peer), desk)
         })
     }

@@ -8,6 +8,7 @@ pub mod demo;
 mod desks;
 mod limits;
 mod local;
+mod outbound;
 mod server;
 mod signals;
 mod storage;

@@ -13,9 +13,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use store::{Mode, Store};
+use store::{AccountId, Mode, Store};
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use wire::machine::Away;
 
 use super::signals::{Asked, Hangup, Signals};
@@ -25,6 +25,7 @@ use crate::admin::{Admin, CertificateStatus, Facts, ListenerStatus, ServerStatus
 use crate::clock;
 use crate::config::{Address, Config};
 use crate::disk;
+use crate::flow::queue::Queue;
 use crate::login::Door;
 use crate::net::{self, Bound, Gate, Listening, Meter, Service, Side, Stopper, Terms};
 use crate::tls::{self, Certificates};
@@ -124,6 +125,8 @@ pub struct Server {
     bound: Vec<(Protocol, Bound)>,
     store: Store,
     door: Door,
+    queue: Queue,
+    world: Option<AccountId>,
     certificates: Arc<Certificates>,
 }
 
@@ -137,6 +140,7 @@ pub struct Running {
     stopper: Stopper,
     listening: Vec<Listening>,
     listeners: Vec<Listener>,
+    couriers: JoinHandle<()>,
 }
 
 impl Server {
@@ -177,7 +181,13 @@ impl Server {
 
         let certificates = Certificates::open(certificate_source(&config), clock::wall().seconds)?;
         let door = Door::new(store.clone(), super::passwords()?, config.limits.failed_logins);
-        Ok(Server { config, signals, bound, store, door, certificates })
+        let queue = disk::blocking(|| super::outbound::queue(&config, &store))?;
+        Ok(Server { config, signals, bound, store, door, queue, world: None, certificates })
+    }
+
+    /// Nothing leaves this host: what would be sent is put into this account's INBOX.
+    pub fn keep_world_in(&mut self, account: AccountId) {
+        self.world = Some(account);
     }
 
     /// The store.
@@ -197,10 +207,12 @@ impl Server {
     /// # Errors
     /// When the control socket cannot be made.
     pub fn serve(self) -> Result<Running, Error> {
-        let Server { config, signals, bound, store, door, certificates } = self;
+        let Server { config, signals, bound, store, door, queue, world, certificates } = self;
         let control = Control::bind(&config.control)?;
         let stopper = Stopper::new();
-        let kit = super::desks::Kit::new(&config, &store, &door);
+        let kit = super::desks::Kit::new(&config, &store, &door, &queue);
+        let outward = super::outbound::outward(&config, kit.house().clone(), stopper.handle(), world)?;
+        let couriers = tokio::spawn(queue.run(Arc::new(outward)));
         let clients = terms(certificates.for_clients()?, &stopper);
         let servers = terms(certificates.for_servers()?, &stopper);
         let gate = Gate::new(config.limits.connections, config.limits.connections_per_address);
@@ -220,7 +232,7 @@ impl Server {
         }
         let facts = facts(&config, &certificates, listening.iter().map(Listening::meter).collect());
         let admin = Admin::new(store.clone(), config.data_dir.clone(), door, Some(facts));
-        Ok(Running { signals, store, admin, control, certificates, stopper, listening, listeners })
+        Ok(Running { signals, store, admin, control, certificates, stopper, listening, listeners, couriers })
     }
 }
 
@@ -245,7 +257,9 @@ impl Running {
 
     /// Serves until a signal ends it; then no new work, time for what is under way, and the store closed.
     pub async fn until_stopped(self) {
-        let Running { mut signals, store, admin, control, certificates, stopper, listening, .. } = self;
+        let Running {
+            mut signals, store, admin, control, certificates, stopper, listening, couriers, ..
+        } = self;
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&certificates).keep_looking(|| clock::wall().seconds));
@@ -269,6 +283,9 @@ impl Running {
         let all = async {
             for one in listening {
                 one.finished().await;
+            }
+            if let Err(error) = couriers.await {
+                tracing::error!(%error, "delivery to other hosts ended badly");
             }
         };
         tokio::select! {

@@ -8,13 +8,13 @@ use wire::addr::Domain;
 use wire::machine::Peer;
 use wire::smtp::client::{Client, Config};
 
+use super::Queue;
 use super::deliver::Deliver;
 use super::lease::Lease;
 use super::line::{self, Entry, Trouble};
 use super::outward::{CONNECT, Outward, Relay, When};
 use super::settle::{Came, Via, settle};
 use super::waiting::Destination;
-use super::Queue;
 use crate::flow::route_out::{self, NoRoute, Resolved};
 use crate::flow::secure::{self, Asked, Facts, Need, sts};
 use crate::net::{self, DialError, Side, Terms};
@@ -272,7 +272,8 @@ impl Courier {
         let config = Config { name: outward.house.hostname.to_string(), timeouts: outward.timeouts };
         let client = Client::new(config, &Peer { ip: at.ip(), tls: facts });
         let via = Via { host: host.to_string(), ip: at.ip().to_string(), tls: String::new() };
-        let desk = Deliver::new(&self.outward, &self.queue, &self.to, &self.course, via, need, relay, self.asked);
+        let desk =
+            Deliver::new(&self.outward, &self.queue, &self.to, &self.course, via, need, relay, self.asked);
         let done = dialled.drive(client, desk, Arc::new(terms)).await;
         self.ended(host, need, done.result).await
     }
@@ -361,4 +362,3 @@ fn random(n: usize) -> usize {
     let _ = aws_lc_rs::rand::fill(&mut octets);
     usize::try_from(u64::from_le_bytes(octets) % (n.max(1) as u64)).unwrap_or(0)
 }
-

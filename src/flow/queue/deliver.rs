@@ -80,7 +80,7 @@ impl Deliver {
                 Answer::Said
             }
             Question::Next => self.next().await,
-            Question::Body => self.body(out).await,
+            Question::Body => self.send(out).await,
             Question::Outcome(outcome) => {
                 self.outcome(outcome).await;
                 Answer::Noted
@@ -139,7 +139,9 @@ impl Deliver {
                 false => Answer::Go,
             },
             Refused::StartTls(reply) => self.quit(format!("it must offer TLS, and refuses it: {reply}")),
-            Refused::Auth(error) => self.quit(format!("{error}: look at `user` and `password_file` under [relay]")),
+            Refused::Auth(error) => {
+                self.quit(format!("{error}: look at `user` and `password_file` under [relay]"))
+            }
         }
     }
 
@@ -188,7 +190,7 @@ impl Deliver {
         })
     }
 
-    async fn body(&self, out: &Out) -> Answer {
+    async fn send(&self, out: &Out) -> Answer {
         let content = lock(&self.course).lease.as_ref().map(|lease| lease.queued.content);
         let Some(content) = content else { return Answer::Aborted };
         match self.write(content, out).await {

@@ -128,7 +128,14 @@ mod tests {
             since: 1,
             tries: 1,
         };
-        for asked in ["1a-2b", "<x@example.org>", "x@example.org", "ann@EXAMPLE.org", "bob@example.net", " bob@example.net"] {
+        for asked in [
+            "1a-2b",
+            "<x@example.org>",
+            "x@example.org",
+            "ann@EXAMPLE.org",
+            "bob@example.net",
+            " bob@example.net",
+        ] {
             assert!(fate.is_meant(asked), "{asked}");
         }
         for asked in ["", "example.org", "X@example.org", "bob@example.ne"] {

@@ -2,9 +2,9 @@
 
 use store::ReadError;
 
+use super::Queue;
 use super::line::{self, Queued, Recipient, Trouble};
 use super::waiting::{Destination, Job};
-use super::Queue;
 use crate::disk;
 
 /// After something that should not happen, seconds before the next try.

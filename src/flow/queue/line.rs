@@ -5,7 +5,7 @@
 //! added is passed over.
 
 use serde::{Deserialize, Serialize};
-use store::{Batch, Book, BodyRef, Content, Intent, Line, Prefix, Store};
+use store::{Batch, BodyRef, Book, Content, Intent, Line, Prefix, Store};
 use wire::addr::{ForwardPath, ReversePath};
 use wire::dsn::{EnvId, Notify, OriginalRecipient, Ret};
 

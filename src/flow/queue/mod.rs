@@ -18,6 +18,7 @@ pub mod schedule;
 mod settle;
 pub mod waiting;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::Store;
@@ -25,8 +26,11 @@ use tokio::sync::Notify;
 
 pub use line::{Entry, Id, Queued, Recipient, Trouble};
 pub use schedule::{Next, Schedule};
-pub use waiting::{Destination, Job, Limits};
 use waiting::Waiting;
+pub use waiting::{Destination, Job, Limits};
+
+/// The destination of everything that goes by the relay: no domain is called so.
+pub const RELAY: &str = "(relay)";
 
 /// How the queue works.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,8 @@ pub struct Settings {
     pub schedule: Schedule,
     /// How much at once.
     pub limits: Limits,
+    /// A relay takes mail for these domains, and what is below them, always; for all if there are none.
+    pub relay: Option<BTreeSet<String>>,
 }
 
 /// The queue of a store that is served. Cheap to clone.
@@ -55,12 +61,7 @@ impl Queue {
     /// # Errors
     /// The index failed.
     pub fn open(store: &Store, settings: Settings) -> Result<Queue, store::ReadError> {
-        let inner = Inner {
-            store: store.clone(),
-            settings,
-            waiting: Mutex::default(),
-            bell: Notify::new(),
-        };
+        let inner = Inner { store: store.clone(), settings, waiting: Mutex::default(), bell: Notify::new() };
         let queue = Queue(Arc::new(inner));
         {
             let mut waiting = queue.waiting();
@@ -89,7 +90,16 @@ impl Queue {
 
     fn place(&self, waiting: &mut Waiting, id: &Id, number: u16, recipient: &Recipient) {
         let next = if recipient.held { i64::MAX } else { recipient.next };
-        waiting.add(&destination(recipient.domain()), recipient.of, id, number, next);
+        waiting.add(&self.destination(recipient.domain()), recipient.of, id, number, next);
+    }
+
+    /// Where mail for a domain goes.
+    #[must_use]
+    pub fn destination(&self, domain: &str) -> Destination {
+        let domain = domain.to_ascii_lowercase();
+        let relayed =
+            self.settings().relay.as_ref().is_some_and(|domains| outward::is_among(domains, &domain));
+        if relayed { RELAY.into() } else { domain.into() }
     }
 
     /// A message was committed: its recipients wait from now on.
@@ -102,15 +112,14 @@ impl Queue {
         self.0.bell.notify_one();
     }
 
+    /// How many recipients of a message are left, those being tried included.
+    fn left(&self, id: &str) -> u32 {
+        self.waiting().left(id)
+    }
+
     /// How many recipients wait, and how many are being tried.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
         self.waiting().count()
     }
-}
-
-/// Where mail for a domain goes.
-#[must_use]
-pub fn destination(domain: &str) -> Destination {
-    domain.to_ascii_lowercase().into()
 }

@@ -9,6 +9,7 @@ use wire::addr::Domain;
 use wire::secret::Secret;
 use wire::smtp::client::Timeouts;
 
+use super::RELAY;
 use crate::clock;
 use crate::dns::Dns;
 use crate::flow::House;
@@ -90,9 +91,15 @@ impl Relay {
     /// Whether mail for a domain may go this way.
     #[must_use]
     pub fn is_for(&self, domain: &str) -> bool {
-        let parents = domain.match_indices('.').map(|(at, _)| &domain[at + 1..]);
-        self.domains.is_empty() || std::iter::once(domain).chain(parents).any(|d| self.domains.contains(d))
+        domain == RELAY || is_among(&self.domains, domain)
     }
+}
+
+/// Whether a domain is one of these or below one; any is, where there are none.
+#[must_use]
+pub fn is_among(domains: &BTreeSet<String>, domain: &str) -> bool {
+    let parents = domain.match_indices('.').map(|(at, _)| &domain[at + 1..]);
+    domains.is_empty() || std::iter::once(domain).chain(parents).any(|d| domains.contains(d))
 }
 
 /// Whether port 25 is open from here: providers often close it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use store::Batch;
 use tokio::task::JoinSet;
 
+use super::Queue;
 use super::courier::Courier;
 use super::fate;
 use super::lease::Lease;
@@ -13,7 +14,6 @@ use super::line::{self, Trouble};
 use super::outward::Outward;
 use super::settle::{Came, Via, settle};
 use super::waiting::Destination;
-use super::Queue;
 use crate::disk;
 
 /// How often old fates are looked for.
@@ -135,7 +135,8 @@ async fn shown(outward: &Outward, mut lease: Lease) -> bool {
             let mut batch = Batch::new();
             let body = batch.body(octets);
             let to: Vec<&str> = lease.recipients.iter().map(|(_, recipient)| recipient.to.as_str()).collect();
-            let head = format!("Return-Path: {}\r\nDelivered-To: {}\r\n", lease.queued.entry.from, to.join(", "));
+            let head =
+                format!("Return-Path: {}\r\nDelivered-To: {}\r\n", lease.queued.entry.from, to.join(", "));
             let prefix = store::Prefix { octets: head.into_bytes(), replaces: 0 };
             let flags = wire::flag::FlagNames::default();
             batch.push(store::Intent::Append { mailbox, body, prefix, flags, date: None });
@@ -151,4 +152,3 @@ async fn shown(outward: &Outward, mut lease: Lease) -> bool {
     let came = lease.recipients.iter().map(|(number, _)| (*number, came.clone())).collect();
     settle(&outward.house, &mut lease, came, &via).await.is_ok()
 }
-

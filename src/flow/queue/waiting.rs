@@ -294,7 +294,6 @@ impl Waiting {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +335,10 @@ mod tests {
         (0..5).for_each(|n| waiting.add(&to("a.test"), 1, &id("m"), n, 10));
         let few = Limits { recipients: 2, ..LIMITS };
         let taken: Vec<_> = std::iter::from_fn(|| waiting.take(&to("a.test"), 10, few)).collect();
-        assert_eq!(taken.iter().map(|job| job.numbers.clone()).collect::<Vec<_>>(), [vec![0, 1], vec![2, 3], vec![4]]);
+        assert_eq!(
+            taken.iter().map(|job| job.numbers.clone()).collect::<Vec<_>>(),
+            [vec![0, 1], vec![2, 3], vec![4]]
+        );
     }
 
     #[test]
@@ -348,7 +350,10 @@ mod tests {
         waiting.add(&to("a.test"), 2, &id("one"), 0, 11);
         waiting.add(&to("a.test"), 2, &id("two"), 0, 11);
         let taken: Vec<_> = (0..5).map(|_| waiting.take(&to("a.test"), 12, LIMITS).unwrap().id).collect();
-        assert_eq!(taken.iter().map(|id| &**id).collect::<Vec<_>>(), ["bulk000", "one", "bulk001", "two", "bulk002"]);
+        assert_eq!(
+            taken.iter().map(|id| &**id).collect::<Vec<_>>(),
+            ["bulk000", "one", "bulk001", "two", "bulk002"]
+        );
     }
 
     #[test]
@@ -368,7 +373,11 @@ mod tests {
         assert!(waiting.proved(&a));
         assert!(!waiting.proved(&a));
         waiting.hurry(&a, 41);
-        assert_eq!(waiting.begin(41, LIMITS), Some(a.clone()), "a second connection, once the first got through");
+        assert_eq!(
+            waiting.begin(41, LIMITS),
+            Some(a.clone()),
+            "a second connection, once the first got through"
+        );
         assert_eq!(&*waiting.take(&a, 41, LIMITS).unwrap().id, "m");
         assert_eq!(&*waiting.take(&a, 41, LIMITS).unwrap().id, "n");
         waiting.done(&id("m"), 1);
