@@ -8,12 +8,14 @@ mod hashes;
 mod imap;
 mod pop3;
 mod smtp;
+mod smtp_client;
 
 pub use drive::{Transcript, drive};
 pub use hashes::PlainHashes;
 pub use imap::{imap_command, imap_frame};
 pub use pop3::pop3_command;
 pub use smtp::smtp_command;
+pub use smtp_client::{smtp_client, smtp_reply};
 
 #[cfg(test)]
 mod tests {
@@ -41,6 +43,12 @@ mod tests {
     }
 
     #[test]
+    fn smtp_client_corpora() {
+        replay("smtp_client", smtp_client);
+        replay("smtp_reply", smtp_reply);
+    }
+
+    #[test]
     fn pop3_corpus() {
         replay("pop3_command", pop3_command);
     }
@@ -55,6 +63,8 @@ mod tests {
         #[test]
         fn junk(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             smtp_command(&octets);
+            smtp_client(&octets);
+            smtp_reply(&octets);
             pop3_command(&octets);
             imap_frame(&octets);
             imap_command(&octets);

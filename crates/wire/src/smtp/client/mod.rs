@@ -324,3 +324,6 @@ impl Client {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

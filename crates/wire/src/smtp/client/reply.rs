@@ -191,7 +191,9 @@ impl Replies {
                 // Many servers repeat the enhanced code on each line, as RFC 2034 s.4 has it, and some do not.
                 let (enhanced, words) = enhanced(code, text);
                 let text = if enhanced.is_some() && enhanced == reply.enhanced { words } else { text };
-                reply.text.push('\n');
+                if reply.text.len() < limits::SMTP_REPLY_TEXT {
+                    reply.text.push('\n');
+                }
                 append(text, &mut reply.text);
             }
             None => {
