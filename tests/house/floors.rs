@@ -30,6 +30,7 @@ const WIRE: &[(&str, u32, &[&str])] = &[
     ("abnf", 0, &["*"]),
     ("line", 0, &["*"]),
     ("dot", 0, &["*"]),
+    ("dsn", 0, &["*"]),
     ("secret", 0, &["*"]),
     ("addr", 0, &["*"]),
     ("ids", 0, &["*"]),
@@ -45,7 +46,8 @@ const WIRE: &[(&str, u32, &[&str])] = &[
 ];
 
 /// The rooms of wire that the store may use.
-const FLOOR_0: &[&str] = &["abnf", "line", "dot", "secret", "addr", "ids", "flag", "limits", "machine"];
+const FLOOR_0: &[&str] =
+    &["abnf", "line", "dot", "secret", "addr", "dsn", "ids", "flag", "limits", "machine"];
 
 fn broken_floors(dir: &str, rooms: &[(&str, u32, &[&str])]) -> Vec<String> {
     let room_of = |name: &str| rooms.iter().find(|r| r.0 == name);

@@ -3,12 +3,13 @@
 //! This crate cannot do I/O. It has no runtime, no clock, no store and no TLS: a protocol machine is shown
 //! octets and says what it wants next; time, randomness and TLS facts reach it as arguments.
 //!
-//! Floor 0 (`abnf, line, dot, secret, addr, ids, flag, limits, machine`) is shared; on it stand `sasl`, then
+//! Floor 0 (`abnf, line, dot, secret, addr, dsn, ids, flag, limits, machine`) is shared; on it stand `sasl`, then
 //! `smtp`, `pop3` and `imap`, which never see each other.
 
 pub mod abnf;
 pub mod addr;
 pub mod dot;
+pub mod dsn;
 pub mod flag;
 #[doc(hidden)]
 pub mod fuzz;

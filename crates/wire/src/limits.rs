@@ -24,6 +24,18 @@ pub const LOCAL_PART: usize = 64;
 pub const DOMAIN: usize = 255;
 /// Octets of a path. RFC 5321 s.4.5.3.1.3.
 pub const PATH: usize = 256;
+/// Octets of a line of a server's reply that are looked at. RFC 5321 s.4.5.3.1.5 allows 512; some servers say more.
+pub const SMTP_REPLY_LINE: usize = 2_048;
+/// Lines of a server's reply. EHLO has some twenty.
+pub const SMTP_REPLY_LINES: usize = 100;
+/// Octets that are kept of a server's reply: for the log, and for reports of delivery.
+pub const SMTP_REPLY_TEXT: usize = 4_096;
+/// Octets of the values of NOTIFY, ENVID and ORCPT, as sent. RFC 3461 s.5.4 (b), (a), (c).
+pub const DSN_NOTIFY: usize = 28;
+/// See `DSN_NOTIFY`.
+pub const DSN_ENVID: usize = 100;
+/// See `DSN_NOTIFY`.
+pub const DSN_ORCPT: usize = 500;
 /// Unknown or out-of-place commands before the connection is closed: a person types fewer, a scanner more.
 pub const BAD_COMMANDS: u32 = 20;
 /// `Received` headers after which a message is taken to be looping. RFC 5321 s.6.3 asks for 100 at least.
@@ -76,6 +88,14 @@ pub const IMAP_MAILBOXES: usize = 10_000;
 
 /// An SMTP client that says nothing. RFC 5321 s.4.5.3.2.7.
 pub const SMTP_IDLE: Duration = Duration::from_secs(5 * 60);
+/// What a server's greeting and its replies to most commands may take. RFC 5321 s.4.5.3.2.1 to s.4.5.3.2.3.
+pub const SMTP_REPLY_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// What its reply to DATA may take. RFC 5321 s.4.5.3.2.4.
+pub const SMTP_DATA_WITHIN: Duration = Duration::from_secs(2 * 60);
+/// What its reply to a whole message may take. RFC 5321 s.4.5.3.2.6: a client that does not wait so long sends twice.
+pub const SMTP_MESSAGE_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// What its reply to QUIT may take: nothing depends on it.
+pub const SMTP_QUIT_WITHIN: Duration = Duration::from_secs(10);
 /// An IMAP client that says nothing. RFC 3501 s.5.4: at least 30 minutes.
 pub const IMAP_IDLE: Duration = Duration::from_secs(30 * 60);
 /// How often an IDLE client hears from us; FairEmail falls back to polling when it is under 12 minutes.

@@ -1,8 +1,9 @@
-//! SASL as a server sees it (RFC 4422): an exchange of base64 lines that ends in `Credentials` or an error.
+//! SASL as a server sees it (RFC 4422; `client` is the other side): an exchange of base64 lines that ends in `Credentials` or an error.
 //!
 //! The mechanisms only parse: whether a password is right is the desk's to say, so nothing here knows an account.
 //! The framing (`334 `, `+ `) is the protocol's own. Used by `smtp`, `pop3` and `imap`.
 
+pub mod client;
 pub mod login;
 pub mod plain;
 

@@ -4,8 +4,17 @@
 use std::fmt;
 
 use super::ext::Extension;
-use super::session::BodyKind;
 use crate::abnf;
+
+/// The BODY parameter (RFC 6152).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    /// `7BIT`, and when nothing was said.
+    #[default]
+    SevenBit,
+    /// `8BITMIME`.
+    EightBitMime,
+}
 
 /// What the parameters of a MAIL command said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 use crate::addr::{ForwardPath, ReversePath};
 use crate::machine::TlsFacts;
 use crate::sasl::Credentials;
+use crate::smtp::params::BodyKind;
 use crate::smtp::reply::Reply;
 
 /// Which of the two services a listener offers.
@@ -44,16 +45,6 @@ pub struct Hello {
     pub name: String,
     /// EHLO rather than HELO: ESMTP in trace headers (RFC 5321 s.4.4).
     pub extended: bool,
-}
-
-/// The BODY parameter (RFC 6152).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BodyKind {
-    /// `7BIT`, and when nothing was said.
-    #[default]
-    SevenBit,
-    /// `8BITMIME`.
-    EightBitMime,
 }
 
 /// MAIL with all that a desk needs to judge it and to write a trace header.

@@ -14,7 +14,8 @@ mod body;
 mod obey;
 mod words;
 
-pub use ask::{Aborted, Answer, BodyKind, Config, Hello, Mail, Question, Role};
+pub use crate::smtp::params::BodyKind;
+pub use ask::{Aborted, Answer, Config, Hello, Mail, Question, Role};
 pub use words::{over, turned_away};
 
 use crate::limits;
