@@ -195,6 +195,18 @@ pub enum Error {
         /// In its words.
         why: String,
     },
+    /// No new keys wait for being published.
+    #[error("{name} has no new DKIM keys that could sign now")]
+    NoKeysWait {
+        /// The domain.
+        name: String,
+    },
+    /// There are no DKIM keys.
+    #[error("there are no DKIM keys to be had: {why}")]
+    Keys {
+        /// In words.
+        why: String,
+    },
     /// The password could not be hashed.
     #[error("the password could not be hashed: {why}")]
     Hash {
@@ -237,6 +249,7 @@ impl Error {
             | Error::NoSuchMailbox { .. }
             | Error::NothingDeleted { .. }
             | Error::AccountIsGone { .. }
+            | Error::NoKeysWait { .. }
             | Error::TargetUnknown { .. } => Kind::NotFound,
             Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
             Error::Stopping | Error::Control { .. } => Kind::Unreachable,
@@ -251,6 +264,7 @@ impl Error {
             | Error::OverQuota
             | Error::Unreadable { .. }
             | Error::Refused { .. }
+            | Error::Keys { .. }
             | Error::Hash { .. } => Kind::Failed,
         }
     }
@@ -259,6 +273,9 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         Some(match self {
+            Error::NoKeysWait { name } => {
+                format!("`penfold dkim rotate {name}` makes some, and shows what to publish first")
+            }
             Error::BadDomain { .. } => "write it as it stands behind the @: example.org".into(),
             Error::BadAddress { .. } => "write it as name@domain: anna@example.org".into(),
             Error::NoSuchDomain { name } => {
@@ -317,6 +334,7 @@ impl Error {
             | Error::DomainExists { .. }
             | Error::AliasToItself { .. }
             | Error::Refused { .. }
+            | Error::Keys { .. }
             | Error::Hash { .. } => return None,
         })
     }

@@ -5,6 +5,8 @@
 //! before 250 is said.
 
 pub mod committed;
+pub mod dkim;
+pub mod dsn;
 pub mod header;
 pub mod judged;
 pub mod received;
