@@ -58,6 +58,14 @@ impl Date {
     pub fn now() -> Date {
         Date { unix: wall().seconds, zone_minutes: 0 }
     }
+
+    /// The day in digits: `20261124`.
+    #[must_use]
+    pub fn digits(&self) -> String {
+        let local = self.unix.saturating_add(i64::from(self.zone_minutes) * 60);
+        let (year, month, day) = civil(local.div_euclid(86_400));
+        format!("{year:04}{month:02}{day:02}")
+    }
 }
 
 impl fmt::Display for Date {
@@ -118,6 +126,9 @@ mod tests {
             (4_107_542_400, 0, "Mon, 01 Mar 2100 00:00:00 +0000"),
         ] {
             assert_eq!(Date { unix, zone_minutes }.to_string(), text);
+        }
+        for (unix, zone_minutes, digits) in [(0, -1, "19691231"), (951_782_400, 0, "20000229")] {
+            assert_eq!(Date { unix, zone_minutes }.digits(), digits);
         }
     }
 

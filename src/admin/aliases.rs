@@ -5,8 +5,8 @@ use store::{Batch, Intent, Target};
 use super::{Admin, AliasRow, Answer, Error, accounts, address};
 
 impl Admin {
-    /// Lets an address lead to others. They must exist here: this version does not deliver to other hosts. As what
-    /// others lead to is never removed, no chain of aliases can come back to where it began.
+    /// Lets an address lead to others, here or elsewhere. Those here must exist; as what others lead to is never removed,
+    /// no chain of aliases can come back to where it began.
     pub(super) async fn alias_add(&self, given: &str, targets: &[String]) -> Result<Answer, Error> {
         let (address, domain) = address::address(given)?;
         let _alone = self.changing.lock().await;
@@ -21,10 +21,7 @@ impl Admin {
             if target == address {
                 return Err(Error::AliasToItself { address });
             }
-            if !directory.has_domain(&domain) {
-                return Err(Error::TargetOutside { target });
-            }
-            if directory.resolve(&target).is_none() {
+            if directory.has_domain(&domain) && directory.resolve(&target).is_none() {
                 return Err(Error::TargetUnknown { target });
             }
             if !to.contains(&target) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use store::{Batch, Intent, Target};
 
-use super::{Admin, Answer, DomainRow, Error, address};
+use super::{Admin, Answer, DomainRow, Error, address, dkim};
 
 impl Admin {
     /// Takes mail for a domain from now on.
@@ -14,7 +14,11 @@ impl Admin {
         if self.store.directory().has_domain(&name) {
             return Err(Error::DomainExists { name });
         }
-        self.commit(Batch::of(Intent::AddDomain { name: name.clone() })).await?;
+        let keys = self.first_keys(&name).await?;
+        let mut batch = Batch::of(Intent::AddDomain { name: name.clone() });
+        dkim::add(&mut batch, keys);
+        self.commit(batch).await?;
+        self.keyring.changed(&name);
         tracing::info!(domain = name, "domain added");
         Ok(Answer::DomainAdded { name })
     }
@@ -52,7 +56,10 @@ impl Admin {
         if !left.is_empty() {
             return Err(Error::DomainInUse { name, left });
         }
-        self.commit(Batch::of(Intent::RemoveDomain { name: name.clone() })).await?;
+        let mut batch = Batch::of(Intent::RemoveDomain { name: name.clone() });
+        dkim::add(&mut batch, self.no_keys(&name)?);
+        self.commit(batch).await?;
+        self.keyring.changed(&name);
         tracing::info!(domain = name, "domain removed");
         Ok(Answer::DomainRemoved { name })
     }

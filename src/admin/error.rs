@@ -157,14 +157,6 @@ pub enum Error {
         /// The aliases.
         aliases: Vec<String>,
     },
-    /// An alias's target lies outside.
-    #[error(
-        "{target} is not an address of this server, and this version does not deliver to other hosts yet"
-    )]
-    TargetOutside {
-        /// The target.
-        target: String,
-    },
     /// An alias's target is in our domain, but nobody has it.
     #[error("nobody has the address {target}")]
     TargetUnknown {
@@ -193,6 +185,18 @@ pub enum Error {
     #[error("the store refused: {why}")]
     Refused {
         /// In its words.
+        why: String,
+    },
+    /// No new keys wait for being published.
+    #[error("{name} has no new DKIM keys that could sign now")]
+    NoKeysWait {
+        /// The domain.
+        name: String,
+    },
+    /// There are no DKIM keys.
+    #[error("there are no DKIM keys to be had: {why}")]
+    Keys {
+        /// In words.
         why: String,
     },
     /// The password could not be hashed.
@@ -237,6 +241,7 @@ impl Error {
             | Error::NoSuchMailbox { .. }
             | Error::NothingDeleted { .. }
             | Error::AccountIsGone { .. }
+            | Error::NoKeysWait { .. }
             | Error::TargetUnknown { .. } => Kind::NotFound,
             Error::DomainExists { .. } | Error::AddressTaken { .. } => Kind::AlreadyThere,
             Error::Stopping | Error::Control { .. } => Kind::Unreachable,
@@ -244,13 +249,13 @@ impl Error {
             Error::DomainInUse { .. }
             | Error::IsLogin { .. }
             | Error::AliasesLeadHere { .. }
-            | Error::TargetOutside { .. }
             | Error::AliasToItself { .. }
             | Error::Full
             | Error::Broken
             | Error::OverQuota
             | Error::Unreadable { .. }
             | Error::Refused { .. }
+            | Error::Keys { .. }
             | Error::Hash { .. } => Kind::Failed,
         }
     }
@@ -259,6 +264,9 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         Some(match self {
+            Error::NoKeysWait { name } => {
+                format!("`penfold dkim rotate {name}` makes some, and shows what to publish first")
+            }
             Error::BadDomain { .. } => "write it as it stands behind the @: example.org".into(),
             Error::BadAddress { .. } => "write it as name@domain: anna@example.org".into(),
             Error::NoSuchDomain { name } => {
@@ -297,7 +305,6 @@ impl Error {
                 let first = aliases.first().map_or("ALIAS", String::as_str);
                 format!("remove what leads there first: `penfold alias remove {first}`")
             }
-            Error::TargetOutside { .. } => "name an address of an account here".into(),
             Error::TargetUnknown { target } => {
                 format!("`penfold account add {target}` makes an account for it")
             }
@@ -317,6 +324,7 @@ impl Error {
             | Error::DomainExists { .. }
             | Error::AliasToItself { .. }
             | Error::Refused { .. }
+            | Error::Keys { .. }
             | Error::Hash { .. } => return None,
         })
     }

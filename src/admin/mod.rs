@@ -9,6 +9,7 @@ pub mod address;
 mod aliases;
 mod backup;
 pub mod control;
+mod dkim;
 mod domains;
 mod error;
 pub mod policy;
@@ -25,6 +26,7 @@ use store::{Batch, CommitError, Committed, Refused, Store};
 use tokio::sync::Mutex;
 use wire::secret::Secret;
 
+use crate::flow::dkim::Keyring;
 use crate::login::Door;
 
 pub use accounts::find as find_account;
@@ -41,6 +43,7 @@ pub struct Admin {
     store: Store,
     directory: PathBuf,
     door: Door,
+    keyring: Keyring,
     server: Option<Facts>,
     /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
     /// alias leading nowhere.
@@ -55,10 +58,17 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// On an open store, whose data directory is `directory`; `door` is where logins are looked at. Without `server`, no server runs.
+    /// On an open store, whose data directory is `directory`; `door` is where logins are looked at, `keyring` what
+    /// signs with the keys that are changed here. Without `server`, no server runs.
     #[must_use]
-    pub fn new(store: Store, directory: PathBuf, door: Door, server: Option<Facts>) -> Admin {
-        Admin { store, directory, door, server, changing: Arc::default(), transfers: Arc::default() }
+    pub fn new(
+        store: Store,
+        directory: PathBuf,
+        door: Door,
+        keyring: Keyring,
+        server: Option<Facts>,
+    ) -> Admin {
+        Admin { store, directory, door, keyring, server, changing: Arc::default(), transfers: Arc::default() }
     }
 
     /// Does what is asked. On an error nothing has changed.
@@ -84,6 +94,8 @@ impl Admin {
             Request::AliasAdd { address, to } => self.alias_add(&address, &to).await,
             Request::AliasList => Ok(self.alias_list()),
             Request::AliasRemove { address } => self.alias_remove(&address).await,
+            Request::DkimShow { domain } => self.dkim_show(domain.as_deref()),
+            Request::DkimRotate { domain, activate } => self.dkim_rotate(&domain, activate).await,
             Request::DeletedList { which } => self.deleted_list(which).await,
             Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),

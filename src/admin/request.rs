@@ -109,6 +109,18 @@ pub enum Request {
         /// Its address.
         address: String,
     },
+    /// The DKIM keys, with the records to publish.
+    DkimShow {
+        /// As given; all domains if nothing is.
+        domain: Option<String>,
+    },
+    /// New DKIM keys for a domain.
+    DkimRotate {
+        /// As given.
+        domain: String,
+        /// Their records are published: they sign from now on.
+        activate: bool,
+    },
     /// Deleted mail that can be brought back.
     DeletedList {
         /// Which of it.
@@ -270,6 +282,8 @@ pub enum Answer {
         /// Its address.
         address: String,
     },
+    /// DKIM keys, by domain and selector.
+    Dkim(Vec<DkimRow>),
     /// Deleted mail, newest first.
     Deleted {
         /// Of all that, the first rows.
@@ -295,6 +309,41 @@ pub enum Answer {
     },
     /// It begins.
     Begun,
+}
+
+/// What a DKIM key is good for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DkimState {
+    /// It signs once its record is said to be published.
+    Waiting,
+    /// It signs.
+    Active,
+    /// It signs no more; its record is still needed.
+    Retiring,
+}
+
+/// A DKIM key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DkimRow {
+    /// Whose mail it signs.
+    pub domain: String,
+    /// Its selector.
+    pub selector: String,
+    /// `rsa-sha256` or `ed25519-sha256`.
+    pub algorithm: String,
+    /// What it is good for.
+    pub state: DkimState,
+    /// Since when (seconds since 1970).
+    pub since: i64,
+    /// Until when the record of a retiring key should stay (seconds since 1970).
+    pub until: Option<i64>,
+    /// The name of its TXT record, without the dot at the end.
+    pub name: String,
+    /// The record's value.
+    pub value: String,
+    /// The same in strings of at most 255 octets.
+    pub strings: Vec<String>,
 }
 
 /// A deleted message, or a deleted mailbox with everything in it.

@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod backup;
+mod dkim;
 mod undelete;
 
 pub use backup::*;
 use backup::{BACKUP_AFTER, BACKUP_LONG, RESTORE_AFTER, RESTORE_LONG};
+use dkim::DKIM_AFTER;
+pub use dkim::DkimCommand;
 use undelete::UNDELETE_AFTER;
 pub use undelete::{UndeleteCommand, Which};
 
@@ -31,6 +34,7 @@ Who has mail here:
   domain    Domains whose mail this server takes
   account   People with a mailbox and a password
   alias     Further addresses that lead to accounts
+  dkim      Keys that sign your domains' mail: what to publish of them, and new ones
   undelete  Deleted mail: what there still is of it, and bringing it back
 
 Moving mail:
@@ -125,6 +129,9 @@ pub enum Command {
     /// Say that the clock is right although it jumped
     #[command(subcommand, after_help = CLOCK_AFTER)]
     Clock(ClockCommand),
+    /// Keys that sign your domains' mail: what to publish of them, and new ones
+    #[command(subcommand, after_help = DKIM_AFTER)]
+    Dkim(DkimCommand),
     /// Deleted mail: what there still is of it, and bringing it back
     #[command(subcommand, after_help = UNDELETE_AFTER)]
     Undelete(UndeleteCommand),

@@ -148,6 +148,10 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
             return Ok(Answer::Deleted { rows: Vec::new(), messages: 0, more: false });
         }
         Request::DeletedRestore { .. } => Error::NothingDeleted { what: "what you describe".into() },
+        Request::DkimShow { domain: None } => return Ok(Answer::Dkim(Vec::new())),
+        Request::DkimShow { domain: Some(name) } | Request::DkimRotate { domain: name, .. } => {
+            Error::NoSuchDomain { name: address::domain(name)? }
+        }
         Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
         Request::AccountPassword { address, .. }
         | Request::AccountQuota { address, .. }

@@ -22,8 +22,9 @@ pub(super) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(async {
         let condemned = serve::condemned(false, config.data_dir.clone());
-        let server = run::Server::open(config, run::Hangup::Ends, condemned).await?;
+        let mut server = run::Server::open(config, run::Hangup::Ends, condemned).await?;
         let accounts = demo::furnish(&server.admin(), server.store()).await?;
+        demo::world(server.store()).into_iter().for_each(|account| server.keep_world_in(account));
         let running = server.serve()?;
         demo::write_files(place.path(), running.listeners())?;
         let ready = Ready::new(&running, accounts, place.path().display().to_string());
@@ -134,12 +135,14 @@ fn page(ready: &Ready, certificate: &CertificateStatus, fresh: bool) -> String {
             row("SMTP", ports.smtp, "STARTTLS or none", "mail from other servers, without one"),
         ],
     );
+    let world = format!("{}@{}", demo::WORLD, demo::DOMAIN);
     let file = &certificate.file;
     let stays = if fresh { "goes when the demo ends" } else { "stays" };
     format!(
         "Penfold demo: a whole mail server that only this computer can reach.\n\n\
          {accounts}\n\
-         For Thunderbird: server 127.0.0.1, user name the whole address, normal password.\n\n\
+         For Thunderbird: server 127.0.0.1, user name the whole address, normal password.\n\
+         What you send to other places lands in {world}: nothing leaves this computer.\n\n\
          {settings}\n\
          It will ask about the certificate once. It should be this one (SHA-256):\n  {}\n  in {file}\n\n\
          Send a message, and read it:\n  {}\n  {}\n\n\

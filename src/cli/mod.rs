@@ -8,6 +8,7 @@ mod ask;
 mod backup;
 mod care;
 mod demo;
+mod dkim;
 mod owner;
 mod people;
 mod port;
@@ -61,6 +62,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Domain(command) => people::domain(&asker(cli.config.as_deref())?, command),
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
+        Command::Dkim(command) => dkim::dkim(&asker(cli.config.as_deref())?, command),
         Command::Undelete(command) => undelete::undelete(&asker(cli.config.as_deref())?, command),
         Command::Import(args) => port::import(&asker(cli.config.as_deref())?, args),
         Command::Backup(BackupArgs { command: Some(BackupCommand::Verify(args)), .. }) => {
@@ -223,6 +225,7 @@ impl Command {
                 | AliasCommand::List(output)
                 | AliasCommand::Remove { output, .. },
             )
+            | Command::Dkim(DkimCommand::Show { output, .. } | DkimCommand::Rotate { output, .. })
             | Command::Undelete(
                 UndeleteCommand::List { output, .. } | UndeleteCommand::Restore { output, .. },
             ) => *output,

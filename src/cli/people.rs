@@ -23,7 +23,8 @@ pub(super) fn domain(ask: &Asker, command: DomainCommand) -> Result<ExitCode, Fa
             tell(output.json, &json!({"domain": name}), || {
                 format!(
                     "{name} is a domain of this server now.\n\
-                     Next: `penfold account add NAME@{name}`, and an MX record for {name} that names this host.\n"
+                     Next: `penfold account add NAME@{name}`, an MX record for {name} that names this host, and the \
+                     records that `penfold dkim show {name}` prints.\n"
                 )
             })
         }

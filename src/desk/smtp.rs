@@ -46,7 +46,7 @@ impl SmtpDesk {
             Question::Rcpt(recipient) => self.rcpt(recipient),
             Question::DataBegin => match &mut self.transaction {
                 Some(t) => {
-                    t.intake = Some(Intake::new(&self.house));
+                    t.intake = Some(Intake::new(&self.house, self.session.is_some()));
                     Answer::Accepted
                 }
                 None => out_of_order(),

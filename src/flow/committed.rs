@@ -66,6 +66,12 @@ impl Routed {
             if bare {
                 octets.extend_from_slice(b"\r\n");
             }
+            if let Some(hash) = received.body_hash.as_ref().filter(|_| received.header.is_separated()) {
+                // What was taken is signed as it leaves: without Bcc, with Date and Message-ID.
+                let fields = header.as_deref().unwrap_or_else(|| received.header.octets());
+                let signatures = house.keyring.sign(fields, hash, now.unix);
+                octets = [signatures.as_bytes(), &octets].concat();
+            }
             (entry(&received, &message_id, now.unix), recipients(&received, remote, now.unix), octets)
         });
         let body = batch.body(received.body);

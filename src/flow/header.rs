@@ -57,33 +57,39 @@ pub struct Header {
     separated: bool,
 }
 
+/// Start, end of the name, and end with its CRLF of each field at the front of `octets`, and where the last one ends.
+pub(super) fn split(octets: &[u8]) -> (Vec<(usize, usize, usize)>, usize) {
+    let mut fields: Vec<(usize, usize, usize)> = Vec::new();
+    let mut at = 0;
+    while at < octets.len() {
+        let end = memchr(b'\n', &octets[at..]).map_or(octets.len(), |n| at + n + 1);
+        let line = &octets[at..end];
+        if matches!(line.first(), Some(b' ' | b'\t')) && !fields.is_empty() {
+            if let Some(last) = fields.last_mut() {
+                last.2 = end;
+            }
+        } else {
+            // RFC 5322 s.2.2: a name of printable octets, then a colon; s.4.5 lets white space stand before it.
+            let Some(colon) = memchr(b':', line) else { break };
+            let name = line[..colon].trim_ascii_end();
+            if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+                break;
+            }
+            fields.push((at, at + name.len(), end));
+        }
+        at = end;
+    }
+    (fields, at)
+}
+
 impl Header {
     /// `octets` are everything before the empty line, or the whole message when it has none.
     #[must_use]
     pub fn parse(mut octets: Vec<u8>, empty_line: bool) -> Header {
-        let mut fields: Vec<(usize, usize, usize)> = Vec::new();
-        let mut at = 0;
-        while at < octets.len() {
-            let end = memchr(b'\n', &octets[at..]).map_or(octets.len(), |n| at + n + 1);
-            let line = &octets[at..end];
-            if matches!(line.first(), Some(b' ' | b'\t')) && !fields.is_empty() {
-                if let Some(last) = fields.last_mut() {
-                    last.2 = end;
-                }
-            } else {
-                // RFC 5322 s.2.2: a name of printable octets, then a colon; s.4.5 lets white space stand before it.
-                let Some(colon) = memchr(b':', line) else { break };
-                let name = line[..colon].trim_ascii_end();
-                if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
-                    break;
-                }
-                fields.push((at, at + name.len(), end));
-            }
-            at = end;
-        }
-        let separated = empty_line && at == octets.len();
-        octets.truncate(at);
-        Header { len: at, octets, fields, separated }
+        let (fields, len) = split(&octets);
+        let separated = empty_line && len == octets.len();
+        octets.truncate(len);
+        Header { len, octets, fields, separated }
     }
 
     /// How many octets of the message the fields take.
@@ -159,6 +165,12 @@ impl Header {
         let mut named = self.named(name);
         let field = named.next().filter(|_| named.next().is_none())?;
         Some(field.get(memchr(b':', field)? + 1..)?.trim_ascii())
+    }
+
+    /// Whether an empty line stands between the fields and the body.
+    #[must_use]
+    pub fn is_separated(&self) -> bool {
+        self.separated
     }
 
     /// All fields as they stand.

@@ -5,6 +5,8 @@
 //! before 250 is said.
 
 pub mod committed;
+pub mod dkim;
+pub mod dsn;
 pub mod header;
 pub mod judged;
 pub mod queue;
@@ -22,6 +24,7 @@ pub use routed::{Route, Routed, owner, route};
 
 use std::sync::Arc;
 
+use dkim::Keyring;
 use queue::Queue;
 use store::{AccountId, Mode, Store, Usage};
 
@@ -36,6 +39,8 @@ pub struct House {
     pub postmaster: Option<Arc<str>>,
     /// What is on its way to other hosts.
     pub queue: Queue,
+    /// What signs our domains' mail.
+    pub keyring: Keyring,
 }
 
 impl House {

@@ -7,6 +7,7 @@ use wire::addr::{ForwardPath, ReversePath};
 use wire::dsn::{EnvId, Notify, OriginalRecipient, Ret};
 use wire::machine::TlsFacts;
 
+use super::dkim::{Hash, Reading};
 use super::header::{Catcher, Header};
 use super::{Error, House};
 use crate::clock;
@@ -87,15 +88,24 @@ impl Envelope {
 pub struct Intake {
     spool: Spool,
     catcher: Catcher,
+    /// Of what is submitted: it may be signed.
+    reading: Option<Reading>,
     eight_bit: bool,
     failed: Option<Error>,
 }
 
 impl Intake {
-    /// Nothing taken yet.
+    /// Nothing taken yet. `submitted`: by one of our own.
     #[must_use]
-    pub fn new(house: &House) -> Intake {
-        Intake { spool: house.store.spool(), catcher: Catcher::default(), eight_bit: false, failed: None }
+    pub fn new(house: &House, submitted: bool) -> Intake {
+        let reading = submitted.then(Reading::default);
+        Intake {
+            spool: house.store.spool(),
+            catcher: Catcher::default(),
+            reading,
+            eight_bit: false,
+            failed: None,
+        }
     }
 
     /// Takes the next octets. After a failure the rest is dropped; [`Intake::finish`] tells why.
@@ -103,6 +113,9 @@ impl Intake {
         if self.failed.is_none() {
             self.catcher.push(octets);
             self.eight_bit |= !octets.is_ascii();
+            if let Some(reading) = &mut self.reading {
+                reading.push(octets);
+            }
             if let Err(e) = self.spool.push(octets) {
                 self.failed = Some(spool_error(&e));
             }
@@ -125,7 +138,16 @@ impl Intake {
         }
         let header = self.catcher.finish().ok_or(Error::HeaderTooLong)?;
         let body = self.spool.finish().map_err(|e| spool_error(&e))?;
-        Ok(Received { id: MessageRef::new(), origin, envelope, header, eight_bit: self.eight_bit, body })
+        let body_hash = self.reading.and_then(Reading::finish).map(|(_, hash)| hash);
+        Ok(Received {
+            id: MessageRef::new(),
+            origin,
+            envelope,
+            header,
+            eight_bit: self.eight_bit,
+            body_hash,
+            body,
+        })
     }
 }
 
@@ -172,6 +194,8 @@ pub struct Received {
     pub header: Header,
     /// Whether it has octets above 127.
     pub eight_bit: bool,
+    /// The hash of its body for signatures, of what was submitted.
+    pub body_hash: Option<Hash>,
     /// Its octets, header included.
     pub body: Spooled,
 }

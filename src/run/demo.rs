@@ -1,6 +1,6 @@
 //! `penfold demo`: a server for one computer, with two accounts that have something to read.
 //!
-//! It listens on loopback only, and nothing in it connects anywhere.
+//! It listens on loopback only, and nothing in it connects anywhere: what would be sent lands in an account of its own.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use store::{Batch, CommitError, Intent, Prefix, Store};
+use store::{AccountId, Batch, CommitError, Intent, Prefix, Store};
 use wire::flag::FlagNames;
 
 use super::{Error, Listener};
@@ -21,6 +21,9 @@ use crate::password;
 pub const DOMAIN: &str = "demo.test";
 /// Its accounts' local parts.
 pub const ACCOUNTS: [&str; 2] = ["alice", "bob"];
+
+/// The account that gets what would be sent to other hosts.
+pub const WORLD: &str = "world";
 
 /// A file with a message, to be sent by hand.
 pub const LETTER: &str = "letter.eml";
@@ -135,7 +138,7 @@ pub fn write_files(directory: &Path, listeners: &[Listener]) -> Result<(), Error
     Ok(())
 }
 
-/// Makes the domain and the accounts, each with a new password and, at the first start, a message to read. Both
+/// Makes the domain and the accounts, each with a new password and, at the first start, a message to read. All
 /// passwords are hashed at the same time.
 ///
 /// # Errors
@@ -146,8 +149,15 @@ pub async fn furnish(admin: &Admin, store: &Store) -> Result<Vec<(String, Passwo
         Err(error) => return Err(error.into()),
     }
     let [alice, bob] = ACCOUNTS;
-    let (alice, bob) = tokio::join!(account(admin, store, alice), account(admin, store, bob));
-    Ok(vec![alice?, bob?])
+    let (alice, bob, world) =
+        tokio::join!(account(admin, store, alice), account(admin, store, bob), account(admin, store, WORLD));
+    Ok(vec![alice?, bob?, world?])
+}
+
+/// The account that gets what would be sent.
+#[must_use]
+pub fn world(store: &Store) -> Option<AccountId> {
+    store.directory().login(&format!("{WORLD}@{DOMAIN}")).map(|account| account.id)
 }
 
 async fn account(admin: &Admin, store: &Store, name: &str) -> Result<(String, Password), Error> {
@@ -201,7 +211,7 @@ fn welcome_text(name: &str, address: &str, date: Date) -> String {
         "This message came out of a mail server that runs on this computer only.".into(),
         format!("Write to {other}@{DOMAIN} to see mail move, or sort this one into Archive."),
         String::new(),
-        "Nothing leaves this computer: mail for other places is refused.".into(),
+        format!("Nothing leaves this computer: what you send to other places lands in {WORLD}@{DOMAIN}."),
         String::new(),
     ];
     lines.join("\r\n")

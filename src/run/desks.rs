@@ -17,6 +17,7 @@ use crate::desk::imap::{ImapDesk, Recents};
 use crate::desk::pop3::{Maildrops, Pop3Desk};
 use crate::desk::smtp::SmtpDesk;
 use crate::flow::House;
+use crate::flow::dkim::Keyring;
 use crate::flow::queue::Queue;
 use crate::login::Door;
 use crate::net::{Accepted, Bound, Listening, Service};
@@ -32,13 +33,20 @@ pub(super) struct Kit {
 }
 
 impl Kit {
-    pub(super) fn new(config: &Arc<Config>, store: &Store, door: &Door, queue: &Queue) -> Kit {
+    pub(super) fn new(
+        config: &Arc<Config>,
+        store: &Store,
+        door: &Door,
+        queue: &Queue,
+        keyring: &Keyring,
+    ) -> Kit {
         let hostname = config.hostname();
         let house = House {
             store: store.clone(),
             hostname: Arc::from(hostname.as_str()),
             postmaster: config.postmaster.as_deref().map(Arc::from),
             queue: queue.clone(),
+            keyring: keyring.clone(),
         };
         Kit {
             config: Arc::clone(config),

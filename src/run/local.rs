@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Error, storage};
 use crate::admin::{self, Admin, Answer, Request};
 use crate::config::Config;
+use crate::flow::dkim::Keyring;
 use crate::login::Door;
 use store::Store;
 
@@ -27,7 +28,7 @@ pub fn in_process(config: &Config, request: Request) -> Result<Result<Answer, ad
     // A failed index is rebuilt at the next opening; the log has what this command did.
     let (store, _) = storage::open(&config.data_dir, config.undelete_days, LOCK_WAIT, Arc::new(|_| {}))?;
     let door = Door::new(store.clone(), passwords, config.limits.failed_logins);
-    let admin = Admin::new(store.clone(), config.data_dir.clone(), door, None);
+    let admin = Admin::new(store.clone(), config.data_dir.clone(), door, Keyring::new(store.clone()), None);
     let result = runtime.block_on(admin.answer(request));
     if let Err(error) = store.close() {
         // What was answered is on disk; the next opening is slower.
@@ -70,7 +71,8 @@ where
             let (store, _) =
                 storage::open(&config.data_dir, config.undelete_days, LOCK_WAIT, Arc::new(|_| {}))?;
             let door = Door::new(store.clone(), passwords, config.limits.failed_logins);
-            let admin = Admin::new(store.clone(), config.data_dir.clone(), door, None);
+            let admin =
+                Admin::new(store.clone(), config.data_dir.clone(), door, Keyring::new(store.clone()), None);
             Ok((store, admin))
         };
         let (store, admin) = match begin() {

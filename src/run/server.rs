@@ -25,6 +25,7 @@ use crate::admin::{Admin, CertificateStatus, Facts, ListenerStatus, ServerStatus
 use crate::clock;
 use crate::config::{Address, Config};
 use crate::disk;
+use crate::flow::dkim::Keyring;
 use crate::flow::queue::Queue;
 use crate::login::Door;
 use crate::net::{self, Bound, Gate, Listening, Meter, Service, Side, Stopper, Terms};
@@ -39,6 +40,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// What the closing itself may take on top.
 const CLOSING: Duration = Duration::from_secs(10);
 
+/// How often keys are looked for that have retired.
+const KEYS_EVERY: Duration = Duration::from_secs(24 * 3_600);
 /// How often the store is asked whether it takes new mail, for the log.
 const HEALTH_EVERY: Duration = Duration::from_secs(5);
 
@@ -125,6 +128,7 @@ pub struct Server {
     bound: Vec<(Protocol, Bound)>,
     store: Store,
     door: Door,
+    keyring: Keyring,
     queue: Queue,
     world: Option<AccountId>,
     certificates: Arc<Certificates>,
@@ -182,7 +186,8 @@ impl Server {
         let certificates = Certificates::open(certificate_source(&config), clock::wall().seconds)?;
         let door = Door::new(store.clone(), super::passwords()?, config.limits.failed_logins);
         let queue = disk::blocking(|| super::outbound::queue(&config, &store))?;
-        Ok(Server { config, signals, bound, store, door, queue, world: None, certificates })
+        let keyring = Keyring::new(store.clone());
+        Ok(Server { config, signals, bound, store, door, keyring, queue, world: None, certificates })
     }
 
     /// Nothing leaves this host: what would be sent is put into this account's INBOX.
@@ -199,7 +204,8 @@ impl Server {
     /// `admin`, before anything is served.
     #[must_use]
     pub fn admin(&self) -> Admin {
-        Admin::new(self.store.clone(), self.config.data_dir.clone(), self.door.clone(), None)
+        let Server { config, store, door, keyring, .. } = self;
+        Admin::new(store.clone(), config.data_dir.clone(), door.clone(), keyring.clone(), None)
     }
 
     /// Serves from now on. When this returns, every port answers.
@@ -207,10 +213,10 @@ impl Server {
     /// # Errors
     /// When the control socket cannot be made.
     pub fn serve(self) -> Result<Running, Error> {
-        let Server { config, signals, bound, store, door, queue, world, certificates } = self;
+        let Server { config, signals, bound, store, door, keyring, queue, world, certificates } = self;
         let control = Control::bind(&config.control)?;
         let stopper = Stopper::new();
-        let kit = super::desks::Kit::new(&config, &store, &door, &queue);
+        let kit = super::desks::Kit::new(&config, &store, &door, &queue, &keyring);
         let outward = super::outbound::outward(&config, kit.house().clone(), stopper.handle(), world)?;
         let couriers = tokio::spawn(queue.run(Arc::new(outward)));
         let clients = terms(certificates.for_clients()?, &stopper);
@@ -231,7 +237,7 @@ impl Server {
             listeners.push(listener);
         }
         let facts = facts(&config, &certificates, listening.iter().map(Listening::meter).collect());
-        let admin = Admin::new(store.clone(), config.data_dir.clone(), door, Some(facts));
+        let admin = Admin::new(store.clone(), config.data_dir.clone(), door, keyring, Some(facts));
         Ok(Running { signals, store, admin, control, certificates, stopper, listening, listeners, couriers })
     }
 }
@@ -264,6 +270,7 @@ impl Running {
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&certificates).keep_looking(|| clock::wall().seconds));
         helpers.spawn(tell_of_health(store.clone()));
+        helpers.spawn(tend_keys(admin.clone()));
         helpers.spawn(async move {
             let transfers = admin.clone();
             let answer = move |request| {
@@ -330,6 +337,16 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
         Poll::Pending
     })
     .await
+}
+
+/// Looks after the domains' keys, for ever.
+async fn tend_keys(admin: Admin) {
+    loop {
+        if let Err(error) = admin.tend_keys().await {
+            tracing::error!(%error, "DKIM keys could not be looked after");
+        }
+        tokio::time::sleep(KEYS_EVERY).await;
+    }
 }
 
 /// Logs, for ever, when the store stops taking new mail and when it takes it again, and when it makes no snapshots.

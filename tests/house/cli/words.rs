@@ -20,6 +20,8 @@ const LEAVES: &[&[&str]] = &[
     &["alias", "add"],
     &["alias", "list"],
     &["alias", "remove"],
+    &["dkim", "show"],
+    &["dkim", "rotate"],
     &["undelete", "list"],
     &["undelete", "restore"],
     &["import"],

@@ -1,0 +1,1 @@
+//! Reports of delivery (RFC 3464).
