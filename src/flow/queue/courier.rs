@@ -12,6 +12,7 @@ use super::Queue;
 use super::deliver::Deliver;
 use super::lease::Lease;
 use super::line::{self, Entry, Trouble};
+use super::report::with_code;
 use super::outward::{CONNECT, Outward, Relay, When};
 use super::settle::{Came, Via, settle};
 use super::waiting::Destination;
@@ -120,10 +121,7 @@ impl Courier {
 
     /// To the domain's own hosts.
     async fn direct(&self) -> Result<(), Came> {
-        let never = |status: (u8, u16, u16), what: String| {
-            let (class, subject, detail) = status;
-            Came::Never(Trouble::new("", format!("{class}.{subject}.{detail} {what}")))
-        };
+        let never = |status: (u8, u16, u16), what: String| Came::Never(Trouble::new("", with_code(status, what)));
         let domain = Domain::parse(self.to.as_bytes())
             .map_err(|_| never((5, 1, 2), format!("{} is no domain", self.to)))?;
         let no_route = |error: NoRoute| match error.is_temporary() {
