@@ -157,6 +157,12 @@ pub enum Error {
         /// The aliases.
         aliases: Vec<String>,
     },
+    /// No such message waits.
+    #[error("no message {id} waits")]
+    NotQueued {
+        /// The id.
+        id: String,
+    },
     /// An alias's target is in our domain, but nobody has it.
     #[error("nobody has the address {target}")]
     TargetUnknown {
@@ -235,6 +241,7 @@ impl Error {
             Error::NoSuchDomain { .. }
             | Error::NoSuchAccount { .. }
             | Error::NoSuchAlias { .. }
+            | Error::NotQueued { .. }
             | Error::IsAlias { .. }
             | Error::IsAccount { .. }
             | Error::NotItsAddress { .. }
@@ -277,6 +284,9 @@ impl Error {
             }
             Error::NoSuchAccount { .. } | Error::NotItsAddress { .. } => {
                 "`penfold account list` shows the accounts".into()
+            }
+            Error::NotQueued { .. } => {
+                "`penfold queue list` shows what waits, `penfold trace` what became of the rest".into()
             }
             Error::NoSuchAlias { .. } => "`penfold alias list` shows the aliases".into(),
             Error::NoSuchMailbox { .. } => "leave --to away to have it where it was".into(),

@@ -13,6 +13,7 @@ mod dkim;
 mod domains;
 mod error;
 pub mod policy;
+mod queue;
 mod request;
 mod status;
 mod transfer;
@@ -27,6 +28,7 @@ use tokio::sync::Mutex;
 use wire::secret::Secret;
 
 use crate::flow::dkim::Keyring;
+use crate::flow::queue::Queue;
 use crate::login::Door;
 
 pub use accounts::find as find_account;
@@ -44,6 +46,7 @@ pub struct Admin {
     directory: PathBuf,
     door: Door,
     keyring: Keyring,
+    queue: Option<Queue>,
     server: Option<Facts>,
     /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
     /// alias leading nowhere.
@@ -68,7 +71,14 @@ impl Admin {
         keyring: Keyring,
         server: Option<Facts>,
     ) -> Admin {
-        Admin { store, directory, door, keyring, server, changing: Arc::default(), transfers: Arc::default() }
+        let (changing, transfers) = (Arc::default(), Arc::default());
+        Admin { store, directory, door, keyring, queue: None, server, changing, transfers }
+    }
+
+    /// ... whose queue is at work.
+    #[must_use]
+    pub fn with_queue(self, queue: Queue) -> Admin {
+        Admin { queue: Some(queue), ..self }
     }
 
     /// Does what is asked. On an error nothing has changed.
@@ -96,6 +106,12 @@ impl Admin {
             Request::AliasRemove { address } => self.alias_remove(&address).await,
             Request::DkimShow { domain } => self.dkim_show(domain.as_deref()),
             Request::DkimRotate { domain, activate } => self.dkim_rotate(&domain, activate).await,
+            Request::QueueList { which, after, most } => {
+                self.queue_list(which, after.as_deref(), usize::try_from(most).unwrap_or(usize::MAX))
+            }
+            Request::QueueShow { id } => self.queue_show(&id),
+            Request::QueueChange { which, change } => self.queue_change(which, change).await,
+            Request::Trace { what } => self.trace(&what),
             Request::DeletedList { which } => self.deleted_list(which).await,
             Request::DeletedRestore { ids, which, to } => self.deleted_restore(ids, which, to).await,
             Request::Status => Ok(self.status()),

@@ -9,12 +9,15 @@ use clap::{Args, Parser, Subcommand};
 
 mod backup;
 mod dkim;
+mod queue;
 mod undelete;
 
 pub use backup::*;
 use backup::{BACKUP_AFTER, BACKUP_LONG, RESTORE_AFTER, RESTORE_LONG};
 use dkim::DKIM_AFTER;
 pub use dkim::DkimCommand;
+use queue::{QUEUE_AFTER, TRACE_AFTER};
+pub use queue::{QueueChangeArgs, QueueCommand, QueueFilter, TraceArgs};
 use undelete::UNDELETE_AFTER;
 pub use undelete::{UndeleteCommand, Which};
 
@@ -34,6 +37,8 @@ Who has mail here:
   domain    Domains whose mail this server takes
   account   People with a mailbox and a password
   alias     Further addresses that lead to accounts
+  queue     Mail on its way to other hosts
+  trace     What became of mail to other hosts, within the last 30 days
   dkim      Keys that sign your domains' mail: what to publish of them, and new ones
   undelete  Deleted mail: what there still is of it, and bringing it back
 
@@ -132,6 +137,12 @@ pub enum Command {
     /// Keys that sign your domains' mail: what to publish of them, and new ones
     #[command(subcommand, after_help = DKIM_AFTER)]
     Dkim(DkimCommand),
+    /// Mail on its way to other hosts
+    #[command(subcommand, after_help = QUEUE_AFTER)]
+    Queue(QueueCommand),
+    /// What became of mail to other hosts, within the last 30 days
+    #[command(after_help = TRACE_AFTER)]
+    Trace(TraceArgs),
     /// Deleted mail: what there still is of it, and bringing it back
     #[command(subcommand, after_help = UNDELETE_AFTER)]
     Undelete(UndeleteCommand),

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use super::owner;
 use super::print::Failure;
 use crate::admin::control::{self, Asked};
-use crate::admin::{Answer, Error, Kind, Request, address};
+use crate::admin::{Answer, Error, Kind, QueuePage, Request, address};
 use crate::config::Config;
 use crate::run;
 
@@ -148,6 +148,15 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
             return Ok(Answer::Deleted { rows: Vec::new(), messages: 0, more: false });
         }
         Request::DeletedRestore { .. } => Error::NothingDeleted { what: "what you describe".into() },
+        Request::QueueList { .. } => return Ok(Answer::Queue(QueuePage::default())),
+        Request::QueueShow { id } => Error::NotQueued { id: id.clone() },
+        Request::QueueChange { which, .. } if !which.ids.is_empty() => {
+            Error::NotQueued { id: which.ids.concat() }
+        }
+        Request::QueueChange { .. } => return Ok(Answer::QueueChanged { recipients: 0, busy: 0 }),
+        Request::Trace { .. } => {
+            return Ok(Answer::Traced { fates: Vec::new(), more: false, waits: Vec::new() });
+        }
         Request::DkimShow { domain: None } => return Ok(Answer::Dkim(Vec::new())),
         Request::DkimShow { domain: Some(name) } | Request::DkimRotate { domain: name, .. } => {
             Error::NoSuchDomain { name: address::domain(name)? }

@@ -14,6 +14,7 @@ mod people;
 mod port;
 mod print;
 mod progress;
+mod queue;
 mod restore;
 mod secret;
 mod serve;
@@ -63,6 +64,8 @@ fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Account(command) => people::account(&asker(cli.config.as_deref())?, command),
         Command::Alias(command) => people::alias(&asker(cli.config.as_deref())?, command),
         Command::Dkim(command) => dkim::dkim(&asker(cli.config.as_deref())?, command),
+        Command::Queue(command) => queue::queue(&asker(cli.config.as_deref())?, command),
+        Command::Trace(args) => queue::trace(&asker(cli.config.as_deref())?, args),
         Command::Undelete(command) => undelete::undelete(&asker(cli.config.as_deref())?, command),
         Command::Import(args) => port::import(&asker(cli.config.as_deref())?, args),
         Command::Backup(BackupArgs { command: Some(BackupCommand::Verify(args)), .. }) => {
@@ -226,6 +229,16 @@ impl Command {
                 | AliasCommand::Remove { output, .. },
             )
             | Command::Dkim(DkimCommand::Show { output, .. } | DkimCommand::Rotate { output, .. })
+            | Command::Queue(
+                QueueCommand::List { output, .. }
+                | QueueCommand::Show { output, .. }
+                | QueueCommand::Flush(output)
+                | QueueCommand::Retry(QueueChangeArgs { output, .. })
+                | QueueCommand::Hold(QueueChangeArgs { output, .. })
+                | QueueCommand::Release(QueueChangeArgs { output, .. })
+                | QueueCommand::Drop { which: QueueChangeArgs { output, .. }, .. },
+            )
+            | Command::Trace(TraceArgs { output, .. })
             | Command::Undelete(
                 UndeleteCommand::List { output, .. } | UndeleteCommand::Restore { output, .. },
             ) => *output,

@@ -15,7 +15,7 @@ use crate::config::{Config, RelayTls, RelayWhen};
 use crate::disk;
 use crate::dns::{Dns, Settings};
 use crate::flow::House;
-use crate::flow::queue::outward::{Outward, Reach, Relay, When};
+use crate::flow::queue::outward::{Outward, Relay, When};
 use crate::flow::queue::{self, Limits, Queue, Schedule};
 use crate::flow::route_out::{Families, Own};
 use crate::flow::secure::{Cache, Sts, StsSettings};
@@ -89,7 +89,6 @@ pub(super) fn outward(
         relay: relay(config)?,
         world,
         stop,
-        reach: Reach::default(),
         house,
     })
 }

@@ -218,6 +218,7 @@ impl Server {
         let stopper = Stopper::new();
         let kit = super::desks::Kit::new(&config, &store, &door, &queue, &keyring);
         let outward = super::outbound::outward(&config, kit.house().clone(), stopper.handle(), world)?;
+        let waiting = queue.clone();
         let couriers = tokio::spawn(queue.run(Arc::new(outward)));
         let clients = terms(certificates.for_clients()?, &stopper);
         let servers = terms(certificates.for_servers()?, &stopper);
@@ -237,7 +238,8 @@ impl Server {
             listeners.push(listener);
         }
         let facts = facts(&config, &certificates, listening.iter().map(Listening::meter).collect());
-        let admin = Admin::new(store.clone(), config.data_dir.clone(), door, keyring, Some(facts));
+        let admin = Admin::new(store.clone(), config.data_dir.clone(), door, keyring, Some(facts))
+            .with_queue(waiting);
         Ok(Running { signals, store, admin, control, certificates, stopper, listening, listeners, couriers })
     }
 }

@@ -12,8 +12,8 @@ use super::Queue;
 use super::deliver::Deliver;
 use super::lease::Lease;
 use super::line::{self, Entry, Trouble};
-use super::report::with_code;
 use super::outward::{CONNECT, Outward, Relay, When};
+use super::report::with_code;
 use super::settle::{Came, Via, settle};
 use super::waiting::Destination;
 use crate::flow::route_out::{self, NoRoute, Resolved};
@@ -115,13 +115,14 @@ impl Courier {
             .and_then(|lease| lease.recipients.iter().map(|(_, recipient)| recipient.tries).max());
         match relay.when {
             When::Always => true,
-            When::After(n) => tries.is_some_and(|tries| tries + 1 >= n) || self.outward.reach.is_blocked(),
+            When::After(n) => tries.is_some_and(|tries| tries + 1 >= n) || self.queue.0.reach.is_blocked(),
         }
     }
 
     /// To the domain's own hosts.
     async fn direct(&self) -> Result<(), Came> {
-        let never = |status: (u8, u16, u16), what: String| Came::Never(Trouble::new("", with_code(status, what)));
+        let never =
+            |status: (u8, u16, u16), what: String| Came::Never(Trouble::new("", with_code(status, what)));
         let domain = Domain::parse(self.to.as_bytes())
             .map_err(|_| never((5, 1, 2), format!("{} is no domain", self.to)))?;
         let no_route = |error: NoRoute| match error.is_temporary() {
@@ -236,7 +237,7 @@ impl Courier {
             Ok(dialled) => dialled,
             Err(error) => {
                 if matches!(error, DialError::TimedOut { .. }) && relay.is_none() {
-                    outward.reach.silent(at.ip());
+                    self.queue.0.reach.silent(at.ip());
                 }
                 // That this host has no IPv6 is nobody's fault, and says less than another address.
                 if !error.is_no_route() || lock(&self.course).trouble.is_none() {
@@ -246,7 +247,7 @@ impl Courier {
             }
         };
         if relay.is_none() {
-            outward.reach.answered();
+            self.queue.0.reach.answered();
         }
         let (name, trust) = need.trust(host);
         let side = match outward.clients.side(&name, trust) {

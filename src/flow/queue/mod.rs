@@ -6,6 +6,7 @@
 //! struck before anything else is sent to it, so that a death in between costs at most one message sent twice for each
 //! connection; nothing is ever struck that was neither taken nor reported.
 
+pub mod change;
 mod courier;
 mod deliver;
 pub mod fate;
@@ -25,6 +26,7 @@ use store::Store;
 use tokio::sync::Notify;
 
 pub use line::{Entry, Id, Queued, Recipient, Trouble};
+use outward::Reach;
 pub use schedule::{Next, Schedule};
 use waiting::Waiting;
 pub use waiting::{Destination, Job, Limits};
@@ -53,6 +55,8 @@ struct Inner {
     waiting: Mutex<Waiting>,
     /// Something has changed that the runner should look at.
     bell: Notify,
+    /// Whether anybody out there can be reached at all.
+    reach: Reach,
 }
 
 impl Queue {
@@ -61,7 +65,13 @@ impl Queue {
     /// # Errors
     /// The index failed.
     pub fn open(store: &Store, settings: Settings) -> Result<Queue, store::ReadError> {
-        let inner = Inner { store: store.clone(), settings, waiting: Mutex::default(), bell: Notify::new() };
+        let inner = Inner {
+            store: store.clone(),
+            settings,
+            waiting: Mutex::default(),
+            bell: Notify::new(),
+            reach: Reach::default(),
+        };
         let queue = Queue(Arc::new(inner));
         {
             let mut waiting = queue.waiting();
@@ -115,6 +125,19 @@ impl Queue {
     /// How many recipients of a message are left, those being tried included.
     fn left(&self, id: &str) -> u32 {
         self.waiting().left(id)
+    }
+
+    /// Where most of what waits goes: the first few.
+    #[must_use]
+    pub fn destinations(&self, most: usize) -> Vec<(String, u64)> {
+        let all = self.waiting().by_destination();
+        all.into_iter().take(most).map(|(to, n)| (to.to_string(), n as u64)).collect()
+    }
+
+    /// Whether nobody out there seems to be reached on port 25.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.0.reach.is_blocked()
     }
 
     /// How many recipients wait, and how many are being tried.

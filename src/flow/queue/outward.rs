@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use wire::addr::Domain;
@@ -47,8 +47,6 @@ pub struct Outward {
     pub world: Option<store::AccountId>,
     /// Tells of the server's end.
     pub stop: Stop,
-    /// Whether anybody out there can be reached at all.
-    pub reach: Reach,
 }
 
 impl Outward {
@@ -104,7 +102,7 @@ pub fn is_among(domains: &BTreeSet<String>, domain: &str) -> bool {
 
 /// Whether port 25 is open from here: providers often close it.
 #[derive(Debug, Default)]
-pub struct Reach(Arc<Mutex<Reached>>);
+pub struct Reach(Mutex<Reached>);
 
 #[derive(Debug, Default)]
 struct Reached {

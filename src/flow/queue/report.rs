@@ -212,7 +212,9 @@ mod tests {
     fn codes_are_told_from_words() {
         assert_eq!(coded("5.1.10 no mail here"), (Some((5, 1, 10)), "no mail here"));
         assert_eq!(coded(&with_code((5, 4, 6), "loops")), (Some((5, 4, 6)), "loops"));
-        for words in ["connecting to 192.0.2.1:25: refused", "1.2.3 x", "5.1 x", "5.1.1.1 x", "", "550 5.1.1 no"] {
+        for words in
+            ["connecting to 192.0.2.1:25: refused", "1.2.3 x", "5.1 x", "5.1.1.1 x", "", "550 5.1.1 no"]
+        {
             assert_eq!(coded(words), (None, words), "{words}");
         }
     }

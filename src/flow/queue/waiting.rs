@@ -224,6 +224,13 @@ impl Waiting {
         self.tell(to);
     }
 
+    /// Nobody waits for a destination to answer again: it may be tried now.
+    pub fn unblock(&mut self, to: &Destination) {
+        if let Some(waits) = self.destinations.get_mut(to) {
+            waits.not_before = 0;
+        }
+    }
+
     /// A connection has ended.
     pub fn end(&mut self, to: &Destination) {
         self.couriers = self.couriers.saturating_sub(1);
