@@ -247,6 +247,7 @@ impl Running {
     pub async fn until_stopped(self) {
         let Running { mut signals, store, admin, control, certificates, stopper, listening, .. } = self;
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+        let imports = admin.clone();
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&certificates).keep_looking(|| clock::wall().seconds));
         helpers.spawn(tell_of_health(store.clone()));
@@ -266,6 +267,7 @@ impl Running {
         tracing::info!("stopping: no new connections, up to 30 seconds for what is under way");
         notify(&[NotifyState::Stopping, NotifyState::Status("waiting for what is under way")]);
         stopper.stop();
+        let ending = tokio::task::spawn_blocking(move || imports.end_imports(CLOSING));
         let all = async {
             for one in listening {
                 one.finished().await;
@@ -278,6 +280,8 @@ impl Running {
         }
         // The control socket goes with its task: commands given from here on wait for the lock.
         helpers.shutdown().await;
+        // Each of them tells its command how it ended.
+        drop(ending.await);
         notify(&[NotifyState::Status("closing the store")]);
         let closing = tokio::task::spawn_blocking(move || store.close());
         match tokio::time::timeout(CLOSING, closing).await {
