@@ -272,6 +272,8 @@ impl Running {
             for one in listening {
                 one.finished().await;
             }
+            // Each of them tells its command how it ended.
+            drop(ending.await);
         };
         tokio::select! {
             () = all => {}
@@ -280,8 +282,6 @@ impl Running {
         }
         // The control socket goes with its task: commands given from here on wait for the lock.
         helpers.shutdown().await;
-        // Each of them tells its command how it ended.
-        drop(ending.await);
         notify(&[NotifyState::Status("closing the store")]);
         let closing = tokio::task::spawn_blocking(move || store.close());
         match tokio::time::timeout(CLOSING, closing).await {
