@@ -51,7 +51,7 @@ pub struct Admin {
     /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
     /// alias leading nowhere.
     changing: Arc<Mutex<()>>,
-    transfers: transfer::Transfers,
+    imports: Arc<transfer::Imports>,
 }
 
 impl fmt::Debug for Admin {
@@ -71,8 +71,8 @@ impl Admin {
         keyring: Keyring,
         server: Option<Facts>,
     ) -> Admin {
-        let (changing, transfers) = (Arc::default(), Arc::default());
-        Admin { store, directory, door, keyring, queue: None, server, changing, transfers }
+        let (changing, imports) = (Arc::default(), Arc::default());
+        Admin { store, directory, door, keyring, queue: None, server, changing, imports }
     }
 
     /// ... whose queue is at work.

@@ -28,7 +28,7 @@ pub use dial::{DialError, Dialled, dial};
 pub use drive::drive;
 pub use gate::{Closed, Gate, Permit};
 pub use listen::{Accepted, BindError, Bound, Figures, Listening, Meter, Service, bind};
-pub use out::{HIGH_WATER, Out};
+pub use out::{HIGH_WATER, LOW_WATER, Out};
 pub use terms::{Done, Error, Side, Stop, Stopper, Terms};
 
 /// A future in a box: what a desk's work is, so that thousands of waiting connections stay small.

@@ -269,6 +269,7 @@ impl Running {
             mut signals, store, admin, control, certificates, stopper, listening, couriers, ..
         } = self;
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+        let imports = admin.clone();
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&certificates).keep_looking(|| clock::wall().seconds));
         helpers.spawn(tell_of_health(store.clone()));
@@ -289,6 +290,7 @@ impl Running {
         tracing::info!("stopping: no new connections, up to 30 seconds for what is under way");
         notify(&[NotifyState::Stopping, NotifyState::Status("waiting for what is under way")]);
         stopper.stop();
+        let ending = tokio::task::spawn_blocking(move || imports.end_imports(CLOSING));
         let all = async {
             for one in listening {
                 one.finished().await;
@@ -296,6 +298,8 @@ impl Running {
             if let Err(error) = couriers.await {
                 tracing::error!(%error, "delivery to other hosts ended badly");
             }
+            // Each of them tells its command how it ended.
+            drop(ending.await);
         };
         tokio::select! {
             () = all => {}
