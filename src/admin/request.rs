@@ -606,6 +606,8 @@ pub struct Status {
     pub server: Option<ServerStatus>,
     /// The store.
     pub store: StoreStatus,
+    /// Mail to other hosts, if a server runs.
+    pub sent: Option<SentStatus>,
     /// How many domains there are.
     pub domains: u64,
     /// How many accounts there are.

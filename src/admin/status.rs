@@ -11,6 +11,7 @@ impl Admin {
         let mut status = Status {
             server: self.server.as_ref().map(|facts| facts()),
             store: self.store_status(&self.directory),
+            sent: self.sent(),
             domains: 0,
             accounts: 0,
             aliases: 0,

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use super::ask::Asker;
 use super::print::{self, Failure, count, duration, number, octets};
-use crate::admin::{Answer, Kind, Request, ServerStatus, Status, StoreMode, StoreStatus};
+use crate::admin::{Answer, Kind, Request, SentStatus, ServerStatus, Status, StoreMode, StoreStatus};
+use crate::flow::queue::outward::BLOCKED;
 
 /// Shows how the server is. Without a running one, the exit code says so.
 pub(super) fn status(ask: &Asker, as_json: bool) -> Result<ExitCode, Failure> {
@@ -34,7 +35,9 @@ fn page(status: &Status) -> String {
         count(status.accounts, "account"),
         if status.aliases == 1 { "1 alias".into() } else { format!("{} aliases", number(status.aliases)) },
     ];
-    let rows = [vec!["People".into(), people.join(", ")]].into_iter().chain(store_rows(&status.store));
+    let people = [vec!["People".into(), people.join(", ")]];
+    let rows =
+        people.into_iter().chain(store_rows(&status.store)).chain(status.sent.iter().flat_map(sent_rows));
     page.push('\n');
     page.push_str(&print::table(&[], rows));
     page
@@ -141,6 +144,31 @@ fn store_rows(store: &StoreStatus) -> Vec<Vec<String>> {
     rows
 }
 
+fn sent_rows(sent: &SentStatus) -> Vec<Vec<String>> {
+    let failed = match sent.failed {
+        0 => String::new(),
+        n => format!("; {} refused or given up", number(n)),
+    };
+    let delivered = count(sent.delivered, "recipient");
+    let mut rows = vec![vec!["Sent".into(), format!("{delivered} within 24 hours{failed}")]];
+    let waiting = sent.waiting + sent.trying;
+    if waiting > 0 {
+        let where_to: Vec<String> =
+            sent.destinations.iter().map(|(to, n)| format!("{to} {}", number(*n))).collect();
+        let verb = if waiting == 1 { "waits" } else { "wait" };
+        let mut text =
+            format!("{} {verb}, {} of them being tried", count(sent.waiting, "recipient"), sent.trying);
+        if !where_to.is_empty() {
+            text.push_str(&format!(": {}", where_to.join(", ")));
+        }
+        rows.push(vec![String::new(), text]);
+    }
+    if sent.port_25_closed {
+        rows.push(vec![String::new(), format!("PORT 25 IS CLOSED: {BLOCKED}")]);
+    }
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,10 +225,27 @@ mod tests {
                 bad_snapshots: Vec::new(),
                 trouble: false,
             },
+            sent: Some(SentStatus {
+                waiting: 1_200,
+                trying: 2,
+                delivered: 310,
+                failed: 1,
+                dropped: 0,
+                destinations: vec![("example.com".into(), 1_190), ("example.net".into(), 10)],
+                port_25_closed: false,
+            }),
             domains: 1,
             accounts: 2,
             aliases: 1,
         }
+    }
+
+    #[test]
+    fn a_closed_port_25_is_told_with_the_remedy() {
+        let mut status = example();
+        status.sent = Some(SentStatus { port_25_closed: true, waiting: 3, ..SentStatus::default() });
+        let page = page(&status);
+        assert!(page.contains("PORT 25 IS CLOSED") && page.contains("[relay]"), "{page}");
     }
 
     #[test]
@@ -222,6 +267,8 @@ Store   in order, in /var/lib/penfold
         7 commits in 5 groups, 12.0 kB written; last fdatasync 1.2 ms
         last snapshot of 2026-11-24T00:00:00Z, 1,900 messages
         9.0 GB free on its file system
+Sent    310 recipients within 24 hours; 1 refused or given up
+        1,200 recipients wait, 2 of them being tried: example.com 1,190, example.net 10
 ";
         assert_eq!(page(&example()), expected);
     }

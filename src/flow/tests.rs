@@ -7,7 +7,9 @@ use store::index::sled::SledHost;
 use store::{AccountId, Batch, Intent, NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
 use wire::addr::{ForwardPath, ReversePath};
 
-use super::{Error, House, Intake, Origin, owner, route};
+use super::dkim::Keyring;
+use super::queue::{Queue, Settings, line};
+use super::{Envelope, Error, House, Intake, Origin, owner, route};
 
 struct NoTime;
 
@@ -52,10 +54,14 @@ impl Home {
             threads: true,
         };
         let (store, _) = Store::open(options).unwrap();
-        let home = Home {
-            house: House { store, hostname: Arc::from("mail.home.test"), postmaster: None },
-            _dir: dir,
+        let house = House {
+            hostname: Arc::from("mail.home.test"),
+            postmaster: None,
+            queue: Queue::open(&store, Settings::default()).unwrap(),
+            keyring: Keyring::new(store.clone()),
+            store,
         };
+        let home = Home { house, _dir: dir };
         home.commit(Intent::AddDomain { name: "home.test".into() }).await;
         for addresses in
             [vec!["alice@home.test", "al@home.test"], vec!["bob@home.test"], vec!["carol@home.test"]]
@@ -86,8 +92,8 @@ impl Home {
 
     fn route(&self, path: &str) -> Result<Vec<u32>, Error> {
         let path = ForwardPath::parse(format!("<{path}>").as_bytes()).unwrap();
-        let accounts = route(&self.house.store.directory(), self.house.postmaster.as_deref(), &path)?;
-        Ok(accounts.iter().map(|a| (0..3).find(|&n| self.account(n) == *a).unwrap()).collect())
+        let route = route(&self.house.store.directory(), self.house.postmaster.as_deref(), &path, false)?;
+        Ok(route.accounts.iter().map(|a| (0..3).find(|&n| self.account(n) == *a).unwrap()).collect())
     }
 
     fn owner(&self, address: &str) -> Option<u32> {
@@ -97,7 +103,7 @@ impl Home {
 
     /// Sends a message (lines ended by LF here), from elsewhere or from an account.
     async fn send(&self, from: Option<u32>, to: &[&str], message: &str) -> Result<usize, Error> {
-        let mut intake = Intake::new(&self.house);
+        let mut intake = Intake::new(&self.house, from.is_some());
         intake.push(message.replace('\n', "\r\n").as_bytes());
         let origin = Origin {
             peer: "2001:db8::1".parse().unwrap(),
@@ -108,7 +114,7 @@ impl Home {
         };
         let to = to.iter().map(|t| ForwardPath::parse(format!("<{t}>").as_bytes()).unwrap()).collect();
         let from = ReversePath::parse(b"<sender@far.test>").unwrap();
-        Ok(self.house.take(intake, origin, from, to).await?.copies)
+        Ok(self.house.take(intake, origin, Envelope::plain(from, to)).await?.copies)
     }
 
     /// The newest message of an account, as served, lines ended by LF.
@@ -342,4 +348,56 @@ async fn a_recipient_gone_since_rcpt_is_told_to_try_again() {
     let gone = home.send(None, &["bob@home.test", "gone@home.test"], "Subject: x\n\n").await;
     assert_eq!(gone, Err(Error::Unavailable));
     assert_eq!(home.count(BOB), 0, "all or nothing");
+}
+
+#[tokio::test]
+async fn what_goes_elsewhere_waits_in_the_queue_signed_and_without_bcc() {
+    let home = Home::new().await;
+    let intents = home.house.keyring.keys("home.test").unwrap();
+    assert!(intents.is_empty());
+    for key in super::dkim::Key::pair("home.test", &[], super::dkim::State::Active, 0).unwrap() {
+        home.commit(key.write()).await;
+    }
+    home.house.keyring.changed("home.test");
+    let message = "From: alice@home.test\nTo: friend@far.test\nBcc: hidden@far.test\nSubject: =?utf-8?q?h=C3=A4?=\n\nbody\n";
+    let to = ["bob@home.test", "friend@far.test", "hidden@FAR.test", "friend@far.test"];
+    assert_eq!(home.send(Some(ALICE), &to, message).await, Ok(1));
+    let queued = line::messages(&home.house.store, None, 9).unwrap();
+    let [queued] = queued.as_slice() else { panic!("{queued:?}") };
+    assert_eq!(
+        (queued.entry.subject.as_str(), queued.entry.account),
+        ("hä", Some(home.account(ALICE).get()))
+    );
+    let octets = home.house.store.content(queued.content).unwrap().to_vec().unwrap();
+    let text = String::from_utf8(octets).unwrap();
+    assert_eq!(text.matches("DKIM-Signature: v=1;").count(), 2, "{text}");
+    assert!(
+        !text.contains("hidden@") && !text.contains("Return-Path") && text.contains("\r\n\r\nbody\r\n"),
+        "{text}"
+    );
+    let recipients = line::recipients(&home.house.store, &queued.id).unwrap();
+    let to: Vec<_> = recipients.iter().map(|(n, r)| (*n, r.to.as_str())).collect();
+    assert_eq!(to, [(0, "friend@far.test"), (1, "hidden@far.test")]);
+    assert_eq!(home.house.queue.count(), (2, 0));
+}
+
+#[tokio::test]
+async fn an_alias_leads_out_too_but_mail_from_elsewhere_goes_nowhere_else() {
+    let home = Home::new().await;
+    home.commit(Intent::AddAlias {
+        address: "club@home.test".into(),
+        to: vec!["bob@home.test".into(), "club@far.test".into(), "club@far.test".into()],
+    })
+    .await;
+    assert_eq!(home.route("friend@far.test"), Err(Error::NotLocal));
+    assert_eq!(home.route("club@home.test"), Ok(vec![BOB]));
+    assert_eq!(home.owner("club@home.test"), None, "nobody may write in the name of many");
+    assert_eq!(home.send(None, &["club@home.test"], "From: x@far.test\n\nhello\n").await, Ok(1));
+    let queued = line::messages(&home.house.store, None, 9).unwrap();
+    let [queued] = queued.as_slice() else { panic!("{queued:?}") };
+    assert_eq!((queued.entry.from.as_str(), queued.entry.account), ("<sender@far.test>", None));
+    let text = home.house.store.content(queued.content).unwrap().to_vec().unwrap();
+    assert!(!String::from_utf8(text).unwrap().contains("DKIM-Signature"), "it is not ours to vouch for");
+    let recipients = line::recipients(&home.house.store, &queued.id).unwrap();
+    assert_eq!(recipients.iter().map(|(_, r)| r.to.as_str()).collect::<Vec<_>>(), ["club@far.test"]);
 }
