@@ -18,3 +18,8 @@ pub mod rate;
 pub mod run;
 pub mod salvage;
 pub mod tls;
+
+/// Tests of several rooms ask the same real nameserver.
+#[cfg(test)]
+#[path = "../tests/support/nameserver.rs"]
+mod nameserver;

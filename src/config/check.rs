@@ -87,7 +87,7 @@ impl Config {
                 );
             }
         }
-        for server in self.dns.servers.iter().filter(|server| server.0.port() == 0) {
+        if let Some(server) = self.dns.servers.iter().find(|server| server.0.port() == 0) {
             return wrong("dns.servers", format!("found {server}, expected a port, such as 53"));
         }
         for (family, is_family) in

@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record};
 use wire::addr::Domain;
 
 /// Why there is no answer that could be used.
@@ -135,45 +134,43 @@ pub enum TlsaAnswer {
     Records(Vec<Tlsa>),
 }
 
-/// The records of an answer, aliases included.
-pub(super) struct Answer(pub(super) Lookup);
+/// The records that answer a question, and the aliases on the way to them.
+pub(super) struct Answer {
+    pub(super) records: Vec<Record>,
+    pub(super) chain: Vec<Step>,
+}
+
+/// A CNAME record: where it leads, and whether DNSSEC proves it.
+pub(super) struct Step {
+    pub(super) to: Name,
+    secure: bool,
+}
 
 impl Answer {
-    /// The data of all records of a type, wherever the chain of aliases has led.
-    pub(super) fn records(&self, kind: RecordType) -> impl Iterator<Item = &RData> {
-        self.0.answers().iter().filter(move |record| record.record_type() == kind).map(|record| &record.data)
+    /// The data of the records.
+    pub(super) fn data(&self) -> impl Iterator<Item = &RData> {
+        self.records.iter().map(|record| &record.data)
     }
 
     /// Whether DNSSEC proves all of it.
     pub(super) fn secure(&self) -> bool {
-        let mut any = false;
-        self.proving().all(|record| {
-            any = true;
-            record.proof == Proof::Secure
-        }) && any
+        self.chain.iter().all(|step| step.secure)
+            && self.records.iter().all(|record| record.proof == Proof::Secure)
     }
 
-    /// What the answer says, without the signatures.
-    fn proving(&self) -> impl Iterator<Item = &Record> {
-        self.0.answers().iter().filter(|record| record.record_type() != RecordType::RRSIG)
+    /// Where the chain of aliases leads, if there is one.
+    pub(super) fn alias(&self) -> Option<Alias> {
+        let (first, last) = (self.chain.first()?, self.chain.last()?);
+        Some(Alias { end: domain_of(&last.to)?, first_secure: first.secure })
     }
+}
 
-    /// Where the chain of aliases that begins at `name` leads.
-    pub(super) fn alias(&self, name: &Name) -> Option<Alias> {
-        let mut at = name.clone();
-        let mut first_secure = None;
-        // Each record is used once at most, so that a ring has an end.
-        let mut rest: Vec<&Record> = self.proving().collect();
-        while let Some(index) =
-            rest.iter().position(|record| record.name == at && record.record_type() == RecordType::CNAME)
-        {
-            let record = rest.swap_remove(index);
-            first_secure.get_or_insert(record.proof == Proof::Secure);
-            let RData::CNAME(next) = &record.data else { break };
-            at = next.0.clone();
-        }
-        Some(Alias { end: domain_of(&at)?, first_secure: first_secure? })
-    }
+/// The step from a name, if it is among the records.
+pub(super) fn step(records: &[Record], from: &Name) -> Option<Step> {
+    records.iter().filter(|record| record.name == *from).find_map(|record| match &record.data {
+        RData::CNAME(to) => Some(Step { to: to.0.clone(), secure: record.proof == Proof::Secure }),
+        _ => None,
+    })
 }
 
 /// Whether it is certain that a name below `host`, which lies in a signed zone, has no such records: there is a proof,

@@ -26,7 +26,7 @@ use wire::addr::Domain;
 use wire::limits;
 
 pub use answer::{Addresses, Alias, Error, Mx, MxHost, Texts, Tlsa, TlsaAnswer, Why};
-use answer::{Answer, domain_of, is_denied};
+use answer::{Answer, Step, domain_of, is_denied, step};
 
 /// How nameservers are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Dns {
             let failed = |why: String| SetupError::TrustAnchor { path: path.clone(), why };
             let anchors = TrustAnchors::from_file(path).map_err(|error| failed(error.to_string()))?;
             if anchors.is_empty() {
-                return Err(failed("there is none in it".to_owned()));
+                return Err(failed("there is none of the root in it".to_owned()));
             }
             builder = builder.with_trust_anchor(Arc::new(anchors));
         }
@@ -126,7 +126,7 @@ impl Dns {
         let answer = self.ask(fqdn(domain)?, RecordType::MX).await?;
         let mut hosts = Vec::new();
         let mut null = false;
-        for data in answer.records(RecordType::MX) {
+        for data in answer.data() {
             let RData::MX(mx) = data else { continue };
             // RFC 7505 s.3: `0 .`, alone. Beside others it says nothing, and names no host.
             null |= mx.exchange.is_root();
@@ -148,13 +148,12 @@ impl Dns {
     /// When there is none at all.
     pub async fn addresses(&self, host: &Domain) -> Result<Addresses, Error> {
         let name = fqdn(host)?;
-        let (v6, v4) =
-            tokio::join!(self.ask(name.clone(), RecordType::AAAA), self.ask(name.clone(), RecordType::A));
+        let (v6, v4) = tokio::join!(self.ask(name.clone(), RecordType::AAAA), self.ask(name, RecordType::A));
         let mut found = Addresses { v6: Vec::new(), v4: Vec::new(), secure: true, alias: None };
         for answer in [&v6, &v4].into_iter().flatten() {
             found.secure &= answer.secure();
-            found.alias = found.alias.or_else(|| answer.alias(&name));
-            for data in answer.records(RecordType::AAAA).chain(answer.records(RecordType::A)) {
+            found.alias = found.alias.or_else(|| answer.alias());
+            for data in answer.data() {
                 match data {
                     RData::AAAA(ip) if found.v6.len() < limits::ADDRESSES => found.v6.push(ip.0),
                     RData::A(ip) if found.v4.len() < limits::ADDRESSES => found.v4.push(ip.0),
@@ -178,8 +177,8 @@ impl Dns {
     pub async fn tlsa(&self, host: &Domain, port: u16) -> Result<TlsaAnswer, Error> {
         let name = Name::from_ascii(format!("_{port}._tcp.{host}."));
         let name = name.map_err(|_| Error::Temporary(Why::Other(format!("{host} is no name for DNS"))))?;
-        let answer = match self.look_up(name, RecordType::TLSA).await? {
-            Ok(lookup) => Answer(lookup),
+        let answer = match self.look_up(name.clone(), RecordType::TLSA).await? {
+            Ok(lookup) => self.answer(name, RecordType::TLSA, &lookup).await?,
             Err(NetError::Dns(DnsError::NoRecordsFound(found))) if !is_denied(&found, &fqdn(host)?) => {
                 return Err(Error::Temporary(Why::Bogus));
             }
@@ -192,7 +191,7 @@ impl Dns {
             return Ok(TlsaAnswer::None);
         }
         let records: Vec<Tlsa> = answer
-            .records(RecordType::TLSA)
+            .data()
             .filter_map(|data| match data {
                 RData::TLSA(tlsa) => Some(Tlsa {
                     usage: tlsa.cert_usage.into(),
@@ -213,7 +212,7 @@ impl Dns {
     /// When there is none.
     pub async fn txt(&self, name: &Domain) -> Result<Texts, Error> {
         let answer = self.ask(fqdn(name)?, RecordType::TXT).await?;
-        let texts = answer.records(RecordType::TXT).filter_map(|data| match data {
+        let texts = answer.data().filter_map(|data| match data {
             RData::TXT(txt) => Some(txt.txt_data.concat()),
             _ => None,
         });
@@ -226,12 +225,34 @@ impl Dns {
     }
 
     async fn ask(&self, name: Name, kind: RecordType) -> Result<Answer, Error> {
-        let answer = Answer(self.look_up(name, kind).await??);
-        if answer.records(kind).next().is_none() {
-            // The library looks into other sections, too; what stands there is no answer.
-            return Err(Error::Temporary(Why::Other("the answer does not answer the question".to_owned())));
+        let lookup = self.look_up(name.clone(), kind).await??;
+        self.answer(name, kind, &lookup).await
+    }
+
+    /// The records of an answer, with the whole way to them. The library forgets aliases whose end it remembers, and
+    /// with them that they were not proved; so steps that are missing are asked for.
+    async fn answer(&self, name: Name, kind: RecordType, lookup: &Lookup) -> Result<Answer, Error> {
+        let no_answer = || Error::Temporary(Why::Other("the answer does not answer the question".to_owned()));
+        let of_kind = || lookup.answers().iter().filter(|record| record.record_type() == kind);
+        let end = of_kind().next().ok_or_else(no_answer)?.name.clone();
+        let mut chain: Vec<Step> = Vec::new();
+        while *chain.last().map_or(&name, |step| &step.to) != end {
+            let at = chain.last().map_or(&name, |step| &step.to).clone();
+            if chain.len() >= limits::ALIASES {
+                return Err(Error::Temporary(Why::Other(
+                    "too many aliases (CNAME) follow each other".to_owned(),
+                )));
+            }
+            let next = match step(lookup.answers(), &at) {
+                Some(next) => next,
+                None => {
+                    let asked = self.look_up(at.clone(), RecordType::CNAME).await??;
+                    step(asked.answers(), &at).ok_or_else(no_answer)?
+                }
+            };
+            chain.push(next);
         }
-        Ok(answer)
+        Ok(Answer { records: of_kind().filter(|record| record.name == end).cloned().collect(), chain })
     }
 }
 

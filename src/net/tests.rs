@@ -18,6 +18,8 @@ use wire::machine::{BodyPart, Event, Machine, Over, Step, Tick, TlsFacts, Want};
 
 use super::*;
 
+mod dialled;
+
 /// `echo TEXT`, `ask TEXT` (the desk answers), `send N` (the desk streams N octets), `watch` (the desk waits
 /// for the peer's end), `body N` (N octets follow),
 /// `tls`, `idle`, `deaf` (takes no notice of a stop), `stuck`

@@ -107,6 +107,8 @@ pub const DNS_NEGATIVE_TTL: Duration = Duration::from_secs(60 * 60);
 pub const MX_RECORDS: usize = 100;
 /// Hosts of a domain that one delivery tries. RFC 5321 s.5.1 asks for two at least.
 pub const MX_HOSTS: usize = 10;
+/// Aliases (CNAME records) that may follow each other.
+pub const ALIASES: usize = 10;
 /// Addresses of one family that are looked at of a host.
 pub const ADDRESSES: usize = 50;
 /// Addresses of one host that one delivery tries.

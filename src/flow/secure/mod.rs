@@ -9,6 +9,7 @@
 
 mod dane;
 mod fetch;
+pub mod fuzz;
 pub mod sts;
 
 use wire::addr::Domain;

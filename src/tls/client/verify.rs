@@ -146,9 +146,13 @@ pub(super) fn in_words(error: &rustls::Error) -> String {
             }
             CertificateError::NotValidForName => "its certificate is for another name".to_owned(),
             CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-                // The other side chose these names: few of them, and nothing that could end a line.
-                let names: Vec<String> =
-                    presented.iter().take(3).map(|name| name.escape_default().take(80).collect()).collect();
+                // The library gives `DnsName("mx.example")`. The other side chose these names: few of them are told,
+                // and nothing that could end a line.
+                let plain = |name: &String| {
+                    let name = name.split('"').nth(1).unwrap_or(name);
+                    name.escape_default().take(80).collect::<String>()
+                };
+                let names: Vec<String> = presented.iter().take(3).map(plain).collect();
                 format!("its certificate is for another name ({})", names.join(", "))
             }
             CertificateError::NotValidForNameContext { .. } => "its certificate is for no name".to_owned(),

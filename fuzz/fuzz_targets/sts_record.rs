@@ -1,0 +1,4 @@
+//! Fuzzes `penfold::flow::secure::fuzz::record`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| penfold::flow::secure::fuzz::record(octets));
