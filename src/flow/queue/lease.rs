@@ -22,6 +22,9 @@ pub struct Lease {
     pub recipients: Vec<(u16, Recipient)>,
 }
 
+/// What is left of a job: the message, if it is there, and its recipients.
+type Read = (Option<Queued>, Vec<(u16, Recipient)>);
+
 impl Queue {
     /// The next message for a destination.
     #[must_use]
@@ -52,7 +55,7 @@ impl Queue {
         }
     }
 
-    fn read(&self, job: &Job) -> Result<(Option<Queued>, Vec<(u16, Recipient)>), ReadError> {
+    fn read(&self, job: &Job) -> Result<Read, ReadError> {
         let Some(queued) = line::message(self.store(), &job.id)? else { return Ok((None, Vec::new())) };
         let mut recipients = Vec::with_capacity(job.numbers.len());
         for &number in &job.numbers {
