@@ -55,7 +55,10 @@ pub(crate) struct Check<'a, 'w> {
     /// Which request of the group this is.
     pub(crate) request: usize,
     pub(crate) commit: ModSeq,
+    /// The group's time, which never goes back: what is given up is decided by it.
     pub(crate) now: UnixTime,
+    /// What the clock shows: what people see of a message's time. After a clock was once far ahead, it is less.
+    pub(crate) wall: UnixTime,
     /// The clock cannot be believed: nothing is given up.
     pub(crate) frozen: bool,
     /// What is appended was accepted before: no quota refuses it.
@@ -81,7 +84,7 @@ impl Check<'_, '_> {
     }
 
     pub(crate) fn save_date(&self) -> u32 {
-        u32::try_from(self.now.secs.max(0)).unwrap_or(u32::MAX)
+        u32::try_from(self.wall.secs.max(0)).unwrap_or(u32::MAX)
     }
 
     /// Does one intent.
@@ -173,7 +176,7 @@ impl Check<'_, '_> {
             flags: flags.system,
             keywords,
             size,
-            date: date.unwrap_or(InternalDate { unix: self.now.secs, zone_minutes: 0 }),
+            date: date.unwrap_or(InternalDate { unix: self.wall.secs, zone_minutes: 0 }),
             save_date: self.save_date(),
             thread: None,
             path,
