@@ -10,16 +10,19 @@ use std::hash::Hasher as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use common::*;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use store::index::model::ModelHost;
+use store::index::model::{Fate, ModelHost};
 use store::vfs::ReadOnly;
 use store::vfs::Vfs;
 use store::vfs::sim::SimDisk;
 use store::{
-    AccountId, Backed, BackupError, BackupProgress, BackupTo, Backups, Batch, Extra, Intent, MailboxId,
-    OpenError, Opening, Options, Outcome, Prefix, Reader, RealVfs, Start, Store, Summing, Sums, UnixTime,
+    AccountId, Backed, BackupError, BackupProgress, BackupTo, Backups, Batch, Clock, Extra, Intent,
+    MailboxId, OpenError, Opening, Options, Outcome, Prefix, Reader, RealVfs, Start, Store, Summing, Sums,
+    UnixTime,
 };
 use wire::flag::{FlagNames, SystemFlag};
 
@@ -394,6 +397,7 @@ fn old_backups_go_with_the_files_that_only_they_name() {
     let verified = there.verify(false, &mut |_| true).unwrap();
     assert!(!verified.is_whole() && verified.backups[0].problems[0].contains("not whole"), "{verified:?}");
     assert_eq!(verified.newest.unwrap().file, names[1], "half a backup is never taken for a whole one");
+    drop(there);
     let made = run(7);
     assert_eq!((made.removed.len(), made.removed_octets), (0, 0), "{made:?}");
     fs::write(&newest, &text).unwrap();
@@ -615,6 +619,7 @@ fn a_crash_at_any_step_of_a_backup_costs_no_backup_and_the_next_run_finishes() {
             assert!(newest || there.good().count() == 2, "{what}");
             assert!(there.good().all(|m| m.number != 1) || there.manifests().len() >= 2, "{what}");
             // The next run, and what it leaves.
+            drop(there);
             let made = backup_to(&store, disk.vfs(), 2, &mut |_| true).unwrap();
             let there = on(&disk);
             assert_eq!((picture(&read_back(&there)), there.good().count()), (picture(&store), 2), "{what}");
@@ -703,6 +708,105 @@ fn a_crash_at_any_step_of_a_restore_is_refused_until_the_next_run_has_finished_i
         }
         assert!(refused > 5);
     }
+}
+
+/// The process dies at any step of the first opening after a restore, another one opens the store, and then the power goes.
+/// The marker that was just removed must not come back, or all mail programs would fetch everything once more.
+#[test]
+fn a_store_that_was_restored_once_begins_one_new_epoch() {
+    let from = SimDisk::new(8);
+    let (store, _) = with_one(&from);
+    backup_to(&store, from.vfs(), 7, &mut |_| true).unwrap();
+    let there = on(&from);
+    let newest = there.good().next().unwrap();
+    let mut met = 0;
+    for (seed, n) in (0..20).flat_map(|seed| (30..42).map(move |n| (seed, n))) {
+        let disk = SimDisk::new(700 + seed);
+        there.restore(newest, disk.vfs(), &mut |_| true).unwrap();
+        let index = Arc::new(ModelHost::new(disk.vfs()));
+        disk.crash_in(n);
+        drop(Store::open(Options { index: index.clone(), ..simulated(&disk) }));
+        let off = disk.is_off();
+        disk.restart(false);
+        if !off || disk.vfs().exists("restored").unwrap() {
+            continue;
+        }
+        met += 1;
+        // The index is good: nothing else makes names durable.
+        let index = Arc::new(index.restart(disk.vfs(), Fate::Kept));
+        let (again, _) = Store::open(Options { index, ..simulated(&disk) }).unwrap();
+        let before = validities(&again);
+        drop(again);
+        disk.restart(true);
+        let (again, opening) = Store::open(simulated(&disk)).unwrap();
+        assert_eq!((&opening.renewed, validities(&again)), (&None, before), "step {n}: {opening:?}");
+    }
+    assert!(met >= 20, "no more than {met} died in that moment");
+}
+
+/// A clock that stands still unless it is set.
+#[derive(Default)]
+struct Still(AtomicI64);
+
+impl Clock for Still {
+    fn wall(&self) -> UnixTime {
+        UnixTime { secs: 1_800_000_000 + self.0.load(Ordering::Relaxed), nanos: 0 }
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed).unsigned_abs())
+    }
+}
+
+/// Many mailboxes were made at once: they have UIDVALIDITIES ahead of the clock, and none of these comes again when a
+/// backup from before is restored soon after.
+#[test]
+fn uidvalidity_of_what_was_made_a_moment_ago_does_not_come_again_after_a_restore() {
+    let disk = SimDisk::new(3);
+    let clock = Arc::new(Still::default());
+    let with = |disk: &SimDisk| Options { clock: clock.clone(), ..simulated(disk) };
+    let (store, _) = Store::open(with(&SimDisk::new(1))).unwrap();
+    live(&store, furnish(&store), 1, false);
+    backup_to(&store, disk.vfs(), 7, &mut |_| true).unwrap();
+    clock.0.store(86_400, Ordering::Relaxed);
+    let account = store.directory().login("alice").unwrap().id;
+    for n in 0..100 {
+        let path = format!("many/{n}");
+        store.ask(Intent::CreateMailbox { account, path, special_use: None, subscribe: false }).unwrap();
+    }
+    let seen: Vec<u32> = validities(&store).into_values().collect();
+    let there = on(&disk);
+    let again = SimDisk::new(4);
+    there.restore(there.good().next().unwrap(), again.vfs(), &mut |_| true).unwrap();
+    let (again, _) = Store::open(with(&again)).unwrap();
+    for validity in validities(&again).values() {
+        assert!(!seen.contains(validity), "{validity} comes again");
+    }
+}
+
+/// Whoever reads backups keeps them: a run meanwhile removes none, and says so; the next one does.
+#[test]
+fn backups_that_are_being_read_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { dir.path().join(name) };
+    let (store, _) = open(&at("data"));
+    live(&store, furnish(&store), 1, true);
+    let run = || {
+        append(&store, inbox(&store, store.directory().login("alice").unwrap().id), 60);
+        backup_to(&store, Arc::new(RealVfs::new(at("backup"))), 1, &mut |_| true).unwrap()
+    };
+    let first = run();
+    let reader = backups(&at("backup"));
+    let more = run();
+    assert!(more.removed.is_empty() && more.warnings[0].contains("somebody reads"), "{more:?}");
+    assert_whole(&reader, "read while another was made");
+    reader.restore(reader.good().next().unwrap(), Arc::new(RealVfs::new(at("x"))), &mut |_| true).unwrap();
+    drop(reader);
+    let last = run();
+    assert_eq!(last.removed, [more.manifest, first.manifest]);
+    assert_eq!(backups(&at("backup")).good().count(), 1);
+    // A directory that an older version made has no such lock, and one on a read-only disk may not have any.
+    fs::remove_file(at("backup/readers")).unwrap();
+    assert_whole(&backups(&at("backup")), "without the lock");
 }
 
 #[test]

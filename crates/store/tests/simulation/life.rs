@@ -3,6 +3,8 @@
 // Named in full, since an example has this file by its path.
 #[path = "life/background.rs"]
 mod background;
+#[path = "life/backups.rs"]
+mod backups;
 #[path = "life/rot.rs"]
 mod rot;
 #[path = "life/ruin.rs"]
@@ -10,6 +12,7 @@ mod ruin;
 
 use crate::work::Work;
 use crate::world::{Op, Sum, When, World};
+use backups::BackupPlace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::future::Future;
@@ -157,6 +160,7 @@ pub struct Life {
     /// The story, for whoever replays a failing seed.
     story: String,
     pub(crate) work: Work,
+    backups: BackupPlace,
 }
 
 impl Life {
@@ -187,6 +191,7 @@ impl Life {
             ..Tuning::default()
         };
         let work = Work::new(rng.fork());
+        let backups = BackupPlace::new(&mut rng);
         Life {
             rng,
             disk,
@@ -210,6 +215,7 @@ impl Life {
             snapshots_hurt: false,
             story: String::new(),
             work,
+            backups,
         }
     }
 
@@ -245,7 +251,11 @@ impl Life {
             if self.open()? {
                 self.check("at the end")?;
                 self.die()?;
-                return if self.rng.chance(40) { self.life_after_rot() } else { Ok(()) };
+                return match self.rng.below(10) {
+                    0..=3 => self.life_after_rot(),
+                    4..=6 => self.life_after_restore(),
+                    _ => Ok(()),
+                };
             }
         }
         Err("it never opened again".into())
@@ -316,6 +326,9 @@ impl Life {
                     self.disk.crash_in(u64::MAX >> 1);
                     self.recognise()?;
                     self.read_only()?;
+                    if self.rng.chance(20) && !self.rotten {
+                        self.look_at_backups()?;
+                    }
                     return Ok(true);
                 }
             }
@@ -405,7 +418,7 @@ impl Life {
         }
         self.seen.newest_commit = commits;
         self.seen.at_last_adoption = commits;
-        self.world = World { forgettable: self.world.forgettable, ..is };
+        self.world = World { forgettable: self.world.forgettable, at_once: self.world.at_once, ..is };
         Ok(())
     }
 
@@ -421,6 +434,7 @@ impl Life {
     /// It may be given up from now on, if not by this opening with its days then by the one before.
     fn may_forget(&mut self) {
         self.world.forgettable = self.world.forgettable.max(self.over());
+        self.world.at_once |= self.tuning.undelete_days == 0;
     }
 
     /// Everything is as the model has it.
@@ -519,6 +533,7 @@ impl Life {
                 }
                 12..=16 => self.commit()?,
                 17 | 18 if self.rng.chance(15) => self.ask_for_a_snapshot()?,
+                17 | 18 if self.rng.chance(15) && !self.rotten => self.back_up()?,
                 17 | 18 if self.rng.chance(30) => self.compact(),
                 18 if self.rng.chance(30) => self.pass_days(),
                 18 if self.rng.chance(40) => self.forgets()?,
@@ -750,6 +765,7 @@ impl Life {
         let fate = self.fate(death);
         self.note(format!("{death:?}, index {fate:?}"));
         self.disk.restart(power);
+        self.backups.disk.restart(power);
         self.boot += u32::from(power);
         self.model = Arc::new(self.model.restart(self.disk.vfs(), fate));
         // Only now: whatever it still tries reaches neither the disk nor the index.
