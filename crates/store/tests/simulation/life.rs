@@ -5,6 +5,8 @@
 mod background;
 #[path = "life/backups.rs"]
 mod backups;
+#[path = "life/clients.rs"]
+mod clients;
 #[path = "life/rot.rs"]
 mod rot;
 #[path = "life/ruin.rs"]
@@ -13,6 +15,7 @@ mod ruin;
 use crate::work::Work;
 use crate::world::{Op, Sum, When, World};
 use backups::BackupPlace;
+use clients::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::future::Future;
@@ -27,10 +30,9 @@ use store::index::guard::{Guard, Patience};
 use store::index::model::{Fate, Fault, ModelHost};
 use store::vfs::sim::{Rng, SimDisk};
 use store::{
-    AccountId, Batch, Clock, Commit, CommitError, Committed, Intent, MailboxId, Options, ReadError, Sabotage,
+    AccountId, Batch, Clock, Commit, CommitError, Committed, Intent, MailboxId, Options, Sabotage,
     SpoolError, Spooled, Store, Tuning, UnixTime,
 };
-use wire::ids::{ModSeq, Uid};
 
 const DAY: u64 = 24 * 3_600;
 
@@ -72,14 +74,6 @@ impl Clock for LifeClock {
     fn monotonic(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
-}
-
-/// A client that synchronises now and then, by what changed since the last time only.
-#[derive(Debug)]
-struct Client {
-    mailbox: MailboxId,
-    upto: ModSeq,
-    knows: BTreeMap<u32, u64>,
 }
 
 /// What may never come again.
@@ -450,59 +444,6 @@ impl Life {
         }
         self.adopt(is)?;
         self.sync_clients()
-    }
-
-    /// Clients that know an older state and ask what changed must come to the present one.
-    fn sync_clients(&mut self) -> Check<()> {
-        let store = self.store.clone().expect("open");
-        let mut stay = Vec::new();
-        for mut client in std::mem::take(&mut self.clients) {
-            let id = client.mailbox;
-            let changes = match store.changes_since(id, client.upto) {
-                Ok(changes) => changes,
-                Err(ReadError::NoSuchMailbox) if self.world.mailbox(id).is_none() => continue,
-                Err(_) if self.disk.is_off() => continue,
-                Err(e) => return Err(format!("changes since {} of mailbox {id}: {e}", client.upto)),
-            };
-            let must =
-                self.world.mailbox(id).ok_or_else(|| format!("changes of mailbox {id}, which is gone"))?;
-            for row in &changes.rows {
-                client.knows.insert(row.uid.get(), row.modseq.0);
-            }
-            client.knows.retain(|uid, _| !changes.vanished.contains(*uid));
-            if !changes.vanished_complete {
-                client
-                    .knows
-                    .retain(|uid, _| Uid::new(*uid).is_some_and(|uid| changes.view.row(uid).is_some()));
-            }
-            let is: BTreeMap<u32, u64> =
-                must.rows.iter().map(|(uid, m)| (*uid, m.modseq.unwrap_or(0))).collect();
-            if client.knows != is {
-                return Err(format!(
-                    "mailbox {id}: a client that knew it at {} comes to {:?}, not {is:?}",
-                    client.upto, client.knows
-                ));
-            }
-            if changes.upto < client.upto {
-                return Err(format!(
-                    "mailbox {id}: HIGHESTMODSEQ went from {} back to {}",
-                    client.upto, changes.upto
-                ));
-            }
-            client.upto = changes.upto;
-            // Some stay behind, to ask about more the next time.
-            stay.push(client);
-        }
-        self.clients = stay;
-        while self.clients.len() < 3 {
-            let all: Vec<MailboxId> = self.world.mailboxes().filter_map(|m| m.id).collect();
-            if all.is_empty() {
-                break;
-            }
-            let mailbox = all[self.rng.index(all.len())];
-            self.clients.push(Client { mailbox, upto: ModSeq(0), knows: BTreeMap::new() });
-        }
-        Ok(())
     }
 
     /// The first accounts.
