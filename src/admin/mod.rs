@@ -45,7 +45,7 @@ pub struct Admin {
     /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
     /// alias leading nowhere.
     changing: Arc<Mutex<()>>,
-    transfers: transfer::Transfers,
+    imports: Arc<transfer::Imports>,
 }
 
 impl fmt::Debug for Admin {
@@ -58,7 +58,7 @@ impl Admin {
     /// On an open store, whose data directory is `directory`; `door` is where logins are looked at. Without `server`, no server runs.
     #[must_use]
     pub fn new(store: Store, directory: PathBuf, door: Door, server: Option<Facts>) -> Admin {
-        Admin { store, directory, door, server, changing: Arc::default(), transfers: Arc::default() }
+        Admin { store, directory, door, server, changing: Arc::default(), imports: Arc::default() }
     }
 
     /// Does what is asked. On an error nothing has changed.

@@ -114,7 +114,7 @@ pub(crate) fn last_snapshot(shared: &Shared) -> Result<(), IndexError> {
 
 fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
     let index = shared.world.index().ok_or(IndexError::Closed)?;
-    let (dirty, retained, now, directory, position, counters, due) = {
+    let (dirty, retained, lines, now, directory, position, counters, due) = {
         let mut published = shared.world.write();
         let due = Due::look(shared, &published);
         if published.dirty.is_empty() {
@@ -124,9 +124,20 @@ fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
         published.in_flight = dirty.octets;
         published.retained_in_flight = Arc::new(std::mem::take(&mut dirty.retained));
         let retained = published.retained_in_flight.clone();
+        published.lines_in_flight = Arc::new(std::mem::take(&mut dirty.lines));
+        let lines = published.lines_in_flight.clone();
         let now: Vec<_> =
             dirty.mailboxes.keys().map(|id| (*id, published.mailboxes.get(id).cloned())).collect();
-        (dirty, retained, now, published.directory.clone(), published.position, published.counters, due)
+        (
+            dirty,
+            retained,
+            lines,
+            now,
+            published.directory.clone(),
+            published.position,
+            published.counters,
+            due,
+        )
     };
     let mut writes = Writes::new();
     for (id, mailbox) in &now {
@@ -144,13 +155,16 @@ fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
     for (&number, side) in &dirty.sides {
         keys::put_side(&mut writes, number, side.as_ref());
     }
-    let forgotten = keys::put_recent(&mut writes, &**index, &retained)?;
+    let mut forgotten = keys::put_recent(&mut writes, &**index, &retained)?;
+    forgotten += keys::put_lines(&mut writes, &**index, &lines)?;
+    forgotten += shared.world.forgotten.swap(0, Ordering::Relaxed);
     keys::put_position(&mut writes, &position, &counters);
     index.apply(writes)?;
     shared.stats.forgotten_octets.fetch_add(forgotten, Ordering::Relaxed);
     let mut published = shared.world.write();
     published.in_flight = 0;
     published.retained_in_flight = Arc::default();
+    published.lines_in_flight = Arc::default();
     Ok((true, due))
 }
 

@@ -38,7 +38,8 @@ pub fn store_record(octets: &[u8]) {
         }
     }
     if octets.len() >= HEADER {
-        let _ = record::read_delivery(&octets[HEADER..]);
+        let _ = record::read_placement(record::kind::DELIVERY, &octets[HEADER..]);
+        let _ = record::read_placement(record::kind::KEPT, &octets[HEADER..]);
     }
 }
 

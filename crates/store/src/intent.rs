@@ -7,6 +7,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 
 use crate::id::{AccountId, InternalDate, MailboxId};
 use crate::spool::Spooled;
+use crate::state::book::{Book, Content};
 use crate::state::retained::RetainedId;
 use crate::state::usage::Quota;
 
@@ -115,6 +116,35 @@ pub enum Intent {
         uids: Runs,
         /// Where they go.
         to: BackTo,
+    },
+    /// A message that is in no mailbox, and the new line of a book that names it. Answered by [`Outcome::Kept`].
+    Keep {
+        /// Which book.
+        book: Book,
+        /// The line's key: at most 255 octets.
+        key: Vec<u8>,
+        /// Which of the batch's bodies.
+        body: BodyRef,
+        /// What is served before it.
+        prefix: Prefix,
+        /// The line's value: at most 3,500 octets.
+        value: Vec<u8>,
+    },
+    /// A line of a book, new or instead of what it was; a message that it names stays named.
+    Write {
+        /// Which book.
+        book: Book,
+        /// The line's key: at most 255 octets.
+        key: Vec<u8>,
+        /// Its value: at most 3,500 octets.
+        value: Vec<u8>,
+    },
+    /// Strikes a line; fine if it is not there. A message that it named can be read no more.
+    Strike {
+        /// Which book.
+        book: Book,
+        /// The line's key.
+        key: Vec<u8>,
     },
     /// A new mailbox; missing parents are made too (RFC 3501 s.6.3.3). Answered by [`Outcome::Created`].
     CreateMailbox {
@@ -310,6 +340,8 @@ pub enum Outcome {
         /// UIDs that they have now.
         to: Runs,
     },
+    /// A message is kept.
+    Kept(Content),
     /// A mailbox is there.
     Created(MailboxId),
     /// An account is there.

@@ -2,13 +2,16 @@
 //!
 //! Keys begin with a letter: `P` position · `A` account · `S` subscription · `L` alias · `D` domain · `M` mailbox's name ·
 //! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block · `x` what was expunged · `y` its
-//! blocks · `Z` where an account's password lies · `z` a segment with an old one. Numbers in keys are big-endian, so that
+//! blocks · `q` a line of a book · `Z` where an account's password lies · `z` a segment with an old one. Numbers in keys are big-endian, so that
 //! their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an alias with
 //! many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
 //!
 //! All this can change from one version to the next, but for the entries of [`PLAIN`], which snapshots hold as they are.
 
+mod book;
 mod retained;
+
+pub(crate) use book::{decode_content, encode_content, get_line, line, lines_between, put_line, put_lines};
 
 pub(crate) use retained::{
     any_retained_before, oldest_retained, put_recent, put_retained, retained, retained_block, retained_from,
@@ -26,6 +29,7 @@ use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::index::{Index, IndexError, Writes};
 use crate::record::{decode_quota, encode_quota, special_use};
 use crate::state::block::Block;
+use crate::state::book::Lines;
 use crate::state::directory::{Directory, MailboxInfo, Target};
 use crate::state::mailbox::{Head, Mailbox, Rows};
 use crate::state::table::Table;
@@ -33,7 +37,7 @@ use crate::state::vanished::{Chunk, Vanished};
 use crate::state::world::{Counters, Position, Published, Side};
 
 /// The format of all this; another one is a rebuild.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 const PIECE: usize = 3_500;
 /// The segment in which an account's password lies; a segment in which lies one that is good no longer.
 const SECRET: u8 = b'Z';
@@ -260,13 +264,14 @@ pub(crate) fn side(key: &[u8], value: &[u8]) -> Option<(u32, Side)> {
 
 /// The letters of entries that a snapshot takes as they lie here. [`Plain`] reads what every version wrote of them, and
 /// [`count_plain`] counts.
-pub(crate) const PLAIN: [u8; 5] = [SECRET, b'a', retained::HEAD, retained::ROWS, SPENT];
+pub(crate) const PLAIN: [u8; 6] = [SECRET, b'a', book::LINE, retained::HEAD, retained::ROWS, SPENT];
 
 /// Entries of [`PLAIN`], in the order of their keys, on their way to memory.
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
     sides: BTreeMap<u32, Side>,
     retained: retained::Entries,
+    lines: Lines,
     secrets: BTreeMap<AccountId, u32>,
     spent: BTreeSet<u32>,
 }
@@ -289,6 +294,13 @@ impl Plain {
                 self.spent.insert(id_of(key).filter(|_| key.get(5..) == Some(&ONLY))?);
                 Some(())
             }
+            book::LINE => {
+                let (name, line) = book::line(key, value)?;
+                if keep {
+                    self.lines.set(name, Some(Arc::new(line)));
+                }
+                Some(())
+            }
             retained::HEAD | retained::ROWS => self.retained.take(key, value, keep),
             _ => None,
         }
@@ -300,6 +312,7 @@ impl Plain {
         let directory = Arc::make_mut(&mut to.directory);
         directory.secrets = self.secrets;
         directory.spent = self.spent;
+        to.dirty.lines = self.lines;
         self.retained.finish()?.into_iter().for_each(|entry| to.dirty.retained.add(entry));
         Some(())
     }

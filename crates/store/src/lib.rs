@@ -5,7 +5,7 @@
 //! no clock. Its rooms: `vfs` (the disk), `index` (what is derived, by key), `state` (what is true now), `commit` (how
 //! it changes), `snapshot` (all of it at one moment), `open` (how it is found again), `read` (how octets come back),
 //! `reader` (a directory that nobody serves), `verify` (whether all of it is as it was written), `salvage` (what is left of
-//! it), `backup` (copies of it elsewhere, and back).
+//! it), `backup` (copies of it elsewhere, and back), `books` (what the server itself keeps here).
 //!
 //! Invariants: a group is written only after the fdatasync of the one before; a commit is published only after its
 //! group's fdatasync and acknowledged only after it is published; nothing that is not torn is ever cut; a replay
@@ -13,6 +13,7 @@
 
 mod applier;
 mod backup;
+mod books;
 mod codec;
 mod commit;
 mod compact;
@@ -48,6 +49,7 @@ pub use backup::{
     Backed, BackupError, BackupProgress, BackupTo, Backups, Checked, Extra, FoundManifest, Joined, Manifest,
     Newest, Restored, Summing, Sums, Verified, Watch as BackupWatch,
 };
+pub use books::Keyed;
 pub use commit::Commit;
 pub use health::{Health, Mode};
 pub use id::{AccountId, InternalDate, Location, MailboxId, ThreadId, UnixTime};
@@ -62,6 +64,7 @@ pub use retained::{RetainedFilter, RetainedMessage, RetainedMessages};
 pub use snapshot::{BadSnapshot, Snapshot, SnapshotError};
 pub use spool::{Spool, SpoolError, Spooled};
 pub use state::block::Row;
+pub use state::book::{Book, Content, Line};
 pub use state::directory::{Account, Directory, MailboxInfo, Name, Target, canonical};
 pub use state::mailbox::Head;
 pub use state::retained::{Retained, RetainedId};

@@ -345,9 +345,6 @@ fn delivery(row: &Row, window: &Window) -> Result<(Part, u32, Location), ReadErr
     let at = window.from.place(row.content.ordinal).ok_or_else(damaged)?;
     // The delivery, from the window if it is whole there.
     let header = window.at(at).and_then(Header::read).ok_or_else(damaged)?;
-    if header.kind != kind::DELIVERY {
-        return Err(damaged());
-    }
     let own;
     let around = match window.part(at, header.data_at()) {
         Some(_) => window,
@@ -357,7 +354,7 @@ fn delivery(row: &Row, window: &Window) -> Result<(Part, u32, Location), ReadErr
         }
     };
     let meta = around.at(at).and_then(|octets| header.meta(octets)).ok_or_else(damaged)?;
-    let (body, replaces, prefix) = record::read_delivery(meta).ok_or_else(damaged)?;
+    let (body, replaces, prefix) = record::read_placement(header.kind, meta).ok_or_else(damaged)?;
     // The prefix is the last field.
     let prefix_at = at + (HEADER + meta.len() - prefix.len()) as u64;
     let prefix = around.part(prefix_at, prefix.len() as u64).ok_or_else(damaged)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use wire::ids::ModSeq;
 
+use crate::books;
 use crate::id::{AccountId, Location, MailboxId, UnixTime};
 use crate::open::base::{self, beginning};
 use crate::open::found::{Found, look};
@@ -20,6 +21,7 @@ use crate::retained::RetainedMessage;
 use crate::segment::{self, Files, main_path};
 use crate::snapshot::BadSnapshot;
 use crate::state::block::Row;
+use crate::state::book::{Content, Line};
 use crate::state::directory::Directory;
 use crate::state::mailbox::Head;
 use crate::state::retained::Change;
@@ -190,6 +192,20 @@ impl Reader {
     pub fn retained(&self) -> impl Iterator<Item = RetainedMessage> {
         let entries = self.state.dirty.retained.entries.values().filter_map(Change::now);
         entries.flat_map(|from| from.rows().map(|row| RetainedMessage { from: from.clone(), row }))
+    }
+
+    /// Every line of every book with its name: the book's number and its key.
+    pub fn lines(&self) -> impl Iterator<Item = (&[u8], &Line)> {
+        let lines = self.state.dirty.lines.changed.iter();
+        lines.filter_map(|(name, line)| Some((name.as_slice(), &**line.as_ref()?)))
+    }
+
+    /// The octets of a message that a line names.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn content(&self, content: Content) -> Result<Message, ReadError> {
+        books::of(&self.files, content)
     }
 
     /// How far the log goes.

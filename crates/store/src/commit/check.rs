@@ -20,7 +20,7 @@ use crate::state::mailbox::{Mailbox, Rows};
 use crate::state::usage::{Quota, Usage};
 
 /// Octets that may stand before a body.
-const PREFIX: usize = 4 << 20;
+pub(super) const PREFIX: usize = 4 << 20;
 
 /// Why a batch stops.
 #[derive(Debug)]
@@ -110,6 +110,9 @@ impl Check<'_, '_> {
             Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, false),
             Intent::Move { from, uids, to } => self.copy(*from, uids, *to, true),
             Intent::Undelete { from, uids, to } => self.undelete(*from, uids, to),
+            Intent::Keep { book, key, body, prefix, value } => self.keep(*book, key, *body, prefix, value),
+            Intent::Write { book, key, value } => self.write(*book, key, value),
+            Intent::Strike { book, key } => self.strike(*book, key),
             other => self.directory_intent(other),
         }
     }
@@ -134,7 +137,7 @@ impl Check<'_, '_> {
         Ok((info.account, info.path.clone()))
     }
 
-    fn place_body(&mut self, body: BodyRef) -> Result<Location, Stop> {
+    pub(super) fn place_body(&mut self, body: BodyRef) -> Result<Location, Stop> {
         let spooled = self.bodies.get(body.0).ok_or(Refused::BadBatch)?;
         if let Some(Some(at)) = self.placed.get(body.0) {
             return Ok(*at);

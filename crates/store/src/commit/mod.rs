@@ -2,6 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod check;
+mod check_book;
 mod check_directory;
 mod check_undelete;
 pub(crate) mod committer;

@@ -1,9 +1,11 @@
 //! What is alive, by a snapshot: how much of each segment, which side segments, and of one segment exactly which
-//! deliveries and where they are. A delivery is alive while a row names it, in a mailbox or among what can be brought back.
+//! deliveries and where they are. A delivery is alive while a row names it, in a mailbox or among what can be brought back, or a line of
+//! a book.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::books;
 use crate::id::{AccountId, Location, MailboxId};
 use crate::keys;
 use crate::record::Record;
@@ -23,13 +25,17 @@ pub(crate) struct Survey {
     pub(crate) dead_sides: Vec<u32>,
 }
 
-/// The rows that a snapshot's record holds, of mailboxes and of what can be brought back.
-fn rows(item: &Item, each: &mut dyn FnMut(&Row)) {
+/// The contents that a snapshot's record names: of mailboxes, of what can be brought back, of books. With each the octets
+/// of its message.
+fn contents(item: &Item, each: &mut dyn FnMut(Location, u32)) {
+    let mut rows = |block: &Block| block.rows().for_each(|row| each(row.content, row.size));
     match item {
-        Item::Rows { blocks, .. } => blocks.iter().flat_map(|b| b.rows()).for_each(|row| each(&row)),
+        Item::Rows { blocks, .. } => blocks.iter().for_each(|block| rows(block)),
         Item::Entry { key, value } => {
             if let Some(block) = keys::retained_block(key, value) {
-                block.rows().for_each(|row| each(&row));
+                rows(&block);
+            } else if let Some(content) = books::content_of(key, value) {
+                each(content.at, content.size);
             }
         }
         _ => {}
@@ -41,7 +47,7 @@ pub(crate) fn survey(vfs: &dyn Vfs, path: &str) -> Result<Survey, Flaw> {
     let mut octets: BTreeMap<u32, u64> = BTreeMap::new();
     let mut sides = Sides::default();
     let first = read::read(vfs, path, false, &mut |item| {
-        rows(&item, &mut |row| *octets.entry(row.content.segment).or_default() += u64::from(row.size));
+        contents(&item, &mut |at, size| *octets.entry(at.segment).or_default() += u64::from(size));
         if let Item::Entry { key, value } = &item
             && let Some((number, side)) = keys::side(key, value)
         {
@@ -52,7 +58,7 @@ pub(crate) fn survey(vfs: &dyn Vfs, path: &str) -> Result<Survey, Flaw> {
     if !sides.list.is_empty() {
         sides.list.sort_unstable_by_key(|side| side.named);
         read::read(vfs, path, false, &mut |item| {
-            rows(&item, &mut |row| sides.mark(row.content));
+            contents(&item, &mut |at, _| sides.mark(at));
             Ok(())
         })?;
     }
@@ -115,9 +121,9 @@ pub(crate) fn living(vfs: &dyn Vfs, path: &str, segment: u32) -> Result<Living, 
     let mut deliveries = BTreeSet::new();
     let mut notes = Notes::default();
     read::read(vfs, path, false, &mut |item| {
-        rows(&item, &mut |row| {
-            if row.content.segment == segment {
-                deliveries.insert(row.content.ordinal);
+        contents(&item, &mut |at, _| {
+            if at.segment == segment {
+                deliveries.insert(at.ordinal);
             }
         });
         notes.take(item, segment);

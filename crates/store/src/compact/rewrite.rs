@@ -5,7 +5,7 @@ use std::io;
 
 use super::format::{Front, Places, RECORDS};
 use crate::group::BORDER;
-use crate::record::{self, HEADER, Header, PIECE, kind};
+use crate::record::{self, HEADER, Header, PIECE};
 use crate::segment::{self, Opened, TMP};
 use crate::vfs::{File, Open, Vfs, read_full, write_full};
 
@@ -109,14 +109,11 @@ fn survivors(plan: &Plan<'_>) -> Result<BTreeSet<u32>, RewriteError> {
     for &ordinal in plan.deliveries {
         let damaged = || RewriteError::Damaged(ordinal);
         let header = header_at(plan.from, ordinal)?;
-        if header.kind != kind::DELIVERY {
-            return Err(damaged());
-        }
         let at = plan.from.place(ordinal).ok_or_else(damaged)?;
         let mut octets = vec![0; usize::try_from(header.data_at()).map_err(|_| damaged())?];
         let read = read_full(&*plan.from.file, &mut octets, at)?;
         let meta = header.meta(&octets[..read]).ok_or_else(damaged)?;
-        let (body, _, _) = record::read_delivery(meta).ok_or_else(damaged)?;
+        let (body, _, _) = record::read_placement(header.kind, meta).ok_or_else(damaged)?;
         if body.segment == plan.number {
             all.insert(body.ordinal);
         }

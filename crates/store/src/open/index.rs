@@ -182,6 +182,13 @@ fn fill(options: &Options, index: &dyn Index, published: &Published) -> Result<(
             in_batches(index, std::mem::take(&mut writes))?;
         }
     }
+    // ... and every line of a book.
+    for (name, line) in &published.dirty.lines.changed {
+        line.iter().for_each(|line| keys::put_line(&mut writes, name, line));
+        if writes.octets() >= BATCH {
+            in_batches(index, std::mem::take(&mut writes))?;
+        }
+    }
     in_batches(index, writes)?;
     // The position comes last: without it the index is empty.
     let mut writes = Writes::new();

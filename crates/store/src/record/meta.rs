@@ -3,10 +3,12 @@
 use wire::flag::{Keyword, SpecialUse, SystemFlags};
 use wire::ids::{ModSeq, Uid, UidValidity};
 
-use super::{Delivery, Record, kind};
+use super::{Delivery, Kept, Record, kind};
 use crate::codec::{Put, Take};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
+use crate::keys::{decode_content, encode_content};
 use crate::state::block::{BLOCK_ROWS, Block, Row};
+use crate::state::book;
 use crate::state::retained::RetainedId;
 use crate::state::usage::Quota;
 use crate::state::world::Counters;
@@ -107,6 +109,21 @@ impl Record {
                 to.u32(account.0);
                 encode_quota(quota, to);
             }
+            Record::Kept(k) => {
+                to.u32(k.body.segment);
+                to.u32(k.body.ordinal);
+                to.u32(k.replaces);
+                to.u32(k.size);
+                to.i64(k.time);
+                to.bytes(&k.name);
+                to.bytes(&k.prefix);
+            }
+            Record::Line { name, content, value } => {
+                to.bytes(name);
+                encode_content(*content, to);
+                to.bytes(value);
+            }
+            Record::LineGone { name } => to.bytes(name),
         }
     }
 }
@@ -133,12 +150,21 @@ fn encode_delivery(d: &Delivery, to: &mut Vec<u8>) {
 /// Octets of a delivery between what it replaces and its path.
 const DELIVERY_FIXED: usize = 56;
 
-/// What reading a message needs of its delivery: the body, what the prefix stands for, the prefix.
-pub(crate) fn read_delivery(meta: &[u8]) -> Option<(Location, u32, &[u8])> {
+/// Octets of a kept message between what it replaces and its line.
+const KEPT_FIXED: usize = 12;
+
+/// What reading a message needs of its delivery, or of what else says which octets it is: the body, what the prefix
+/// stands for, the prefix. `None` for records of other kinds.
+pub(crate) fn read_placement(kind: u16, meta: &[u8]) -> Option<(Location, u32, &[u8])> {
+    let fixed = match kind {
+        kind::DELIVERY => DELIVERY_FIXED,
+        kind::KEPT => KEPT_FIXED,
+        _ => return None,
+    };
     let mut take = Take::new(meta);
     let body = Location { segment: take.u32()?, ordinal: take.u32()? };
     let replaces = take.u32()?;
-    take.slice(DELIVERY_FIXED)?;
+    take.slice(fixed)?;
     take.bytes()?;
     Some((body, replaces, take.bytes()?))
 }
@@ -202,6 +228,10 @@ pub(crate) fn decode_quota(take: &mut Take<'_>) -> Option<Quota> {
 fn flags(bits: u8) -> Option<SystemFlags> {
     let flags = SystemFlags::from_bits(bits);
     (flags.bits() == bits).then_some(flags)
+}
+
+fn line_name(take: &mut Take<'_>) -> Option<Vec<u8>> {
+    take.bytes().filter(|name| book::is_name(name)).map(<[u8]>::to_vec)
 }
 
 fn boolean(n: u8) -> Option<bool> {
@@ -310,6 +340,20 @@ pub(super) fn decode_meta(kind: u16, take: &mut Take<'_>) -> Option<Record> {
             Record::Alias { address, to }
         }
         kind::ALIAS_GONE => Record::AliasGone { address: take.string()? },
+        kind::KEPT => Record::Kept(Box::new(Kept {
+            body: Location { segment: take.u32()?, ordinal: take.u32()? },
+            replaces: take.u32()?,
+            size: take.u32()?,
+            time: take.i64()?,
+            name: line_name(take)?,
+            prefix: take.bytes()?.to_vec(),
+        })),
+        kind::LINE => Record::Line {
+            name: line_name(take)?,
+            content: decode_content(take)?,
+            value: take.bytes()?.to_vec(),
+        },
+        kind::LINE_GONE => Record::LineGone { name: line_name(take)? },
         kind::QUOTA => Record::Quota { account: AccountId(take.u32()?), quota: decode_quota(take)? },
         _ => return None,
     })

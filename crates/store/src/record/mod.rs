@@ -13,7 +13,7 @@
 
 mod meta;
 
-pub(crate) use meta::{decode_quota, encode_quota, read_delivery, special_use};
+pub(crate) use meta::{decode_quota, encode_quota, read_placement, special_use};
 
 use wire::flag::{Keyword, SpecialUse, SystemFlags};
 use wire::ids::{ModSeq, Runs, Uid, UidValidity};
@@ -21,6 +21,7 @@ use wire::ids::{ModSeq, Runs, Uid, UidValidity};
 use crate::codec::{Put, Take, pad8};
 use crate::id::{AccountId, InternalDate, Location, MailboxId, ThreadId};
 use crate::state::block::Row;
+use crate::state::book::Content;
 use crate::state::retained::RetainedId;
 use crate::state::usage::Quota;
 use crate::state::world::Counters;
@@ -32,8 +33,7 @@ pub(crate) const PIECE: usize = 64 * 1024;
 const MAGIC: u32 = u32::from_le_bytes(*b"PfRc");
 const CRITICAL: u8 = 1;
 
-/// Kinds of records. Those of the queue (48 to 63) are reserved: they come with the delivery to other hosts, and point
-/// at a body with a prefix as deliveries do.
+/// Kinds of records.
 pub(crate) mod kind {
     pub(crate) const COMMIT: u16 = 1;
     pub(crate) const BODY: u16 = 2;
@@ -67,9 +67,9 @@ pub(crate) mod kind {
     pub(crate) const ALIAS: u16 = 39;
     pub(crate) const ALIAS_GONE: u16 = 40;
     pub(crate) const QUOTA: u16 = 41;
-    /// The first of the queue's reserved kinds.
-    #[cfg(test)]
-    pub(crate) const QUEUE: u16 = 48;
+    pub(crate) const KEPT: u16 = 48;
+    pub(crate) const LINE: u16 = 49;
+    pub(crate) const LINE_GONE: u16 = 50;
 }
 
 /// A message's arrival: which octets it is, and its row.
@@ -110,6 +110,21 @@ impl Delivery {
             content: at,
         }
     }
+}
+
+/// A message that is in no mailbox: which octets it is, and the line of a book that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The body's record, or a side segment.
+    pub(crate) body: Location,
+    /// Leading octets of the body that the prefix stands for.
+    pub(crate) replaces: u32,
+    pub(crate) size: u32,
+    /// When it came, in seconds since 1970.
+    pub(crate) time: i64,
+    /// The line: for a salvage that has nothing else.
+    pub(crate) name: Vec<u8>,
+    pub(crate) prefix: Vec<u8>,
 }
 
 /// One step of what a commit did.
@@ -173,6 +188,12 @@ pub(crate) enum Record {
     AliasGone { address: String },
     /// An account may hold so much.
     Quota { account: AccountId, quota: Quota },
+    /// A message that is in no mailbox.
+    Kept(Box<Kept>),
+    /// A line of a book says this now.
+    Line { name: Vec<u8>, content: Option<Content>, value: Vec<u8> },
+    /// ... is gone.
+    LineGone { name: Vec<u8> },
 }
 
 /// A record's header, checked.
@@ -299,6 +320,9 @@ impl Record {
             Record::Alias { .. } => kind::ALIAS,
             Record::AliasGone { .. } => kind::ALIAS_GONE,
             Record::Quota { .. } => kind::QUOTA,
+            Record::Kept(_) => kind::KEPT,
+            Record::Line { .. } => kind::LINE,
+            Record::LineGone { .. } => kind::LINE_GONE,
         }
     }
 
@@ -328,7 +352,10 @@ pub(crate) enum Bad {
 fn known(kind: u16) -> bool {
     matches!(
         kind,
-        kind::COMMIT..=kind::SIDE_GONE | kind::MAILBOX..=kind::SUBSCRIBED | kind::DOMAIN..=kind::QUOTA
+        kind::COMMIT..=kind::SIDE_GONE
+            | kind::MAILBOX..=kind::SUBSCRIBED
+            | kind::DOMAIN..=kind::QUOTA
+            | kind::KEPT..=kind::LINE_GONE
     )
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::state::block::tests::any_row;
+use crate::state::book::{Book, name};
 use proptest::prelude::*;
 
 fn encoded(record: &Record) -> Vec<u8> {
@@ -81,10 +82,39 @@ fn what_is_brought_back_and_given_up_and_quotas_have_the_octets_that_they_had_fr
 }
 
 #[test]
+fn books_have_the_octets_that_they_had_from_the_first_day() {
+    let content = Content { at: Location { segment: 1, ordinal: 544 }, size: 0x0102 };
+    let line =
+        Record::Line { name: name(Book::Recipients, b"id"), content: Some(content), value: b"v".to_vec() };
+    let octets = encoded(&line);
+    assert_eq!(&octets[..16], b"PfRc\x31\0\x01\x01\x18\0\0\0\0\0\0\0");
+    assert_eq!(octets[24..], *b"\x03\0\0\0\x02id\x01\0\0\0\x20\x02\0\0\x02\x01\0\0\x01\0\0\0v");
+    let octets = encoded(&Record::LineGone { name: name(Book::Allowances, b"") });
+    assert_eq!(&octets[..16], b"PfRc\x32\0\x01\x01\x05\0\0\0\0\0\0\0");
+    assert_eq!(octets[24..], [1, 0, 0, 0, 6, 0, 0, 0]);
+    let kept = Kept {
+        body: Location { segment: 1, ordinal: 544 },
+        replaces: 3,
+        size: 0x0102,
+        time: 5,
+        name: name(Book::Queue, b"id"),
+        prefix: b"A: b".to_vec(),
+    };
+    let octets = encoded(&Record::Kept(Box::new(kept)));
+    assert_eq!(&octets[..16], b"PfRc\x30\0\x01\x01\x27\0\0\0\0\0\0\0");
+    assert_eq!(octets[24..48], [1, 0, 0, 0, 32, 2, 0, 0, 3, 0, 0, 0, 2, 1, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(octets[48..63], *b"\x03\0\0\0\x01id\x04\0\0\0A: b");
+    let meta = Header::read(&octets).unwrap().meta(&octets).unwrap();
+    let (body, replaces, prefix) = read_placement(kind::KEPT, meta).unwrap();
+    assert_eq!((body.ordinal, replaces, prefix), (544, 3, &b"A: b"[..]));
+    assert_eq!(read_placement(kind::LINE, meta), None);
+}
+
+#[test]
 fn reading_a_message_takes_from_its_delivery_what_it_needs() {
     let octets = encoded(&Record::Delivery(Box::new(delivery())));
     let meta = Header::read(&octets).unwrap().meta(&octets).unwrap();
-    let (body, replaces, prefix) = read_delivery(meta).unwrap();
+    let (body, replaces, prefix) = read_placement(kind::DELIVERY, meta).unwrap();
     assert_eq!((body, replaces, prefix), (delivery().body, 3, &delivery().prefix[..]));
     assert!(meta.ends_with(prefix));
 }
@@ -92,11 +122,11 @@ fn reading_a_message_takes_from_its_delivery_what_it_needs() {
 #[test]
 fn unknown_records_are_passed_over_unless_critical() {
     let mut octets = Vec::new();
-    frame(&mut octets, kind::QUEUE, false, 0, |to| to.u32(1));
+    frame(&mut octets, kind::LINE_GONE + 1, false, 0, |to| to.u32(1));
     assert_eq!(decoded(&octets), Ok(None));
     octets.clear();
-    frame(&mut octets, kind::QUEUE, true, 0, |to| to.u32(1));
-    assert_eq!(decoded(&octets), Err(Bad::Newer(kind::QUEUE, 1)));
+    frame(&mut octets, kind::LINE_GONE + 1, true, 0, |to| to.u32(1));
+    assert_eq!(decoded(&octets), Err(Bad::Newer(kind::LINE_GONE + 1, 1)));
 }
 
 fn any_runs() -> impl Strategy<Value = Runs> {
@@ -136,6 +166,11 @@ fn any_placed() -> impl Strategy<Value = Record> {
             Record::Placed { account: AccountId(n[0]), mailbox: MailboxId(n[1]), path, rows }
         },
     )
+}
+
+fn any_name() -> impl Strategy<Value = Vec<u8>> {
+    (prop::sample::select(Book::ALL.to_vec()), prop::collection::vec(any::<u8>(), 0..40))
+        .prop_map(|(book, key)| name(book, &key))
 }
 
 fn any_record() -> impl Strategy<Value = Record> {
@@ -201,6 +236,23 @@ fn any_record() -> impl Strategy<Value = Record> {
         (account, text).prop_map(|(account, address)| Record::AddressGone { account, address }),
         (text, prop::collection::vec(text, 0..5)).prop_map(|(address, to)| Record::Alias { address, to }),
         text.prop_map(|address| Record::AliasGone { address }),
+        (any::<[u32; 4]>(), any::<i64>(), any_name(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(
+            |(n, time, name, prefix)| {
+                let body = Location { segment: n[0], ordinal: n[1] };
+                Record::Kept(Box::new(Kept { body, replaces: n[2], size: n[3], time, name, prefix }))
+            }
+        ),
+        (
+            any_name(),
+            prop::option::of((any::<[u32; 2]>(), 1u32..)),
+            prop::collection::vec(any::<u8>(), 0..300)
+        )
+            .prop_map(|(name, content, value)| {
+                let at = |n: [u32; 2]| Location { segment: n[0], ordinal: n[1] };
+                let content = content.map(|(n, size)| Content { at: at(n), size });
+                Record::Line { name, content, value }
+            }),
+        any_name().prop_map(|name| Record::LineGone { name }),
         any::<(u32, Option<u64>, Option<u64>)>().prop_map(|(n, storage, messages)| Record::Quota {
             account: AccountId(n),
             quota: Quota { storage, messages }

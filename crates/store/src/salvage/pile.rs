@@ -192,6 +192,8 @@ impl Pile {
             Record::SideGone { number } => drop(self.sides.insert(number, None)),
             Record::Forgotten { before } => self.forgotten = self.forgotten.max(before),
             Record::Commit { .. } | Record::Epoch { .. } | Record::Undeleted { .. } => {}
+            // Not mail that anybody has in a mailbox.
+            Record::Kept(_) | Record::Line { .. } | Record::LineGone { .. } => {}
             other => self.name(other),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wire::ids::{ModSeq, Uid, UidValidity};
 
 use super::block::{BLOCK_ROWS, Row};
+use super::book::Line;
 use super::directory::{Account, Directory, MailboxInfo, Target};
 use super::draft::Draft;
 use super::mailbox::Mailbox;
@@ -82,6 +83,16 @@ impl Draft<'_> {
                 self.set_side(*number, Some(Side { octets: *octets, named: None }));
             }
             Record::SideGone { number } => self.set_side(*number, None),
+            Record::Kept(kept) => {
+                if kept.body.segment != at.segment {
+                    self.name_side(kept.body.segment, at);
+                }
+            }
+            Record::Line { name, content, value } => {
+                let line = Line { content: *content, value: value.clone() };
+                self.set_line(name.clone(), Some(Arc::new(line)));
+            }
+            Record::LineGone { name } => self.set_line(name.clone(), None),
             Record::Epoch { counters, mailboxes, .. } => {
                 *self.counters_mut() = *counters;
                 for &(id, uid_validity, uid_next) in mailboxes {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wire::ids::{ModSeq, Runs};
 
+use super::book::Line;
 use super::directory::Directory;
 use super::mailbox::{Mailbox, Taken};
 use super::retained::{Known, Retained, RetainedId, seconds};
@@ -55,6 +56,7 @@ impl<'w> Draft<'w> {
         self.group.accounts.extend(batch.accounts);
         self.group.sides.extend(batch.sides);
         self.group.retained.lay(batch.retained);
+        self.group.forgotten += batch.forgotten + self.group.lines.lay(batch.lines);
         self.group.cost += batch.cost;
         if batch.directory.is_some() {
             self.group.directory = batch.directory;
@@ -111,6 +113,20 @@ impl<'w> Draft<'w> {
             let named = side.named.map_or((by, by), |(first, last)| (first.min(by), last.max(by)));
             self.set_side(number, Some(Side { named: Some(named), ..side }));
         }
+    }
+
+    /// A line of a book, as it is now.
+    pub(crate) fn line(&self, name: &[u8]) -> Result<Option<Line>, IndexError> {
+        let line = match self.batch.lines.get(name).or_else(|| self.group.lines.get(name)) {
+            Some(line) => line,
+            None => self.world.line(name)?,
+        };
+        Ok(line.map(|line| Line::clone(&line)))
+    }
+
+    /// Sets a line of a book, or takes it away.
+    pub(crate) fn set_line(&mut self, name: Vec<u8>, line: Option<Arc<Line>>) {
+        self.batch.cost += self.batch.lines.set(name, line);
     }
 
     pub(crate) fn cost(&mut self, octets: usize) {

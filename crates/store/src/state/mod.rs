@@ -5,6 +5,7 @@
 
 pub(crate) mod apply;
 pub mod block;
+pub mod book;
 pub mod directory;
 pub(crate) mod draft;
 pub mod mailbox;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 
 use wire::ids::ModSeq;
 
+use super::book::{Line, Lines};
 use super::directory::Directory;
 use super::mailbox::Mailbox;
 use super::retained::{Known, Recent, Retained, RetainedId};
@@ -61,6 +62,8 @@ pub(crate) struct Dirty {
     pub(crate) sides: BTreeMap<u32, Option<Side>>,
     /// What was expunged, brought back and forgotten.
     pub(crate) retained: Recent,
+    /// Lines of books.
+    pub(crate) lines: Lines,
     /// Roughly how many octets all this will be.
     pub(crate) octets: usize,
 }
@@ -71,6 +74,7 @@ impl Dirty {
             && self.directory.is_none()
             && self.sides.is_empty()
             && self.retained.is_empty()
+            && self.lines.is_empty()
     }
 }
 
@@ -88,6 +92,8 @@ pub(crate) struct Published {
     pub(crate) in_flight: usize,
     /// ... and what was expunged of it: readable here until it can be read in the index.
     pub(crate) retained_in_flight: Arc<Recent>,
+    /// ... and the lines of books.
+    pub(crate) lines_in_flight: Arc<Lines>,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +104,8 @@ pub(crate) struct World {
     index: OnceLock<Arc<dyn Index>>,
     /// Steps of the applier.
     pub(crate) tick: AtomicU64,
+    /// Octets of messages that lines of books named, and none does any longer, before the index heard of them.
+    pub(crate) forgotten: AtomicU64,
 }
 
 /// What a draft changed, for publishing.
@@ -109,6 +117,9 @@ pub(crate) struct Changed {
     pub(crate) accounts: std::collections::BTreeSet<AccountId>,
     pub(crate) sides: BTreeMap<u32, Option<Side>>,
     pub(crate) retained: Recent,
+    pub(crate) lines: Lines,
+    /// Octets of messages that a line named, and none does any longer.
+    pub(crate) forgotten: u64,
     pub(crate) cost: usize,
 }
 
@@ -183,6 +194,39 @@ impl World {
         }
     }
 
+    /// A line of a book: in memory, else in the index.
+    pub(crate) fn line(&self, name: &[u8]) -> Result<Option<Arc<Line>>, IndexError> {
+        {
+            let published = self.read();
+            let known = published.dirty.lines.get(name).or_else(|| published.lines_in_flight.get(name));
+            if let Some(line) = known {
+                return Ok(line);
+            }
+        }
+        match self.index() {
+            Some(index) => Ok(keys::get_line(&**index, name)?.map(Arc::new)),
+            None => Ok(None),
+        }
+    }
+
+    /// Lines with `from <= name < to`, at most `most`.
+    pub(crate) fn lines(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        most: usize,
+    ) -> Result<Vec<(Vec<u8>, Line)>, IndexError> {
+        let range = || from.to_vec()..to.to_vec();
+        // Before the index is read: what goes there meanwhile is in both.
+        let memory: BTreeMap<_, _> = {
+            let published = self.read();
+            let in_flight = published.lines_in_flight.changed.range(range());
+            let lines = in_flight.chain(published.dirty.lines.changed.range(range()));
+            lines.map(|(name, line)| (name.clone(), line.clone())).collect()
+        };
+        keys::lines_between(self.index().map(|index| &**index), memory, from, to, most)
+    }
+
     /// Makes a draft's changes what every reader sees. Returns the mailboxes that changed, with their new level.
     pub(crate) fn publish(&self, changed: Changed, position: Position) -> Vec<(MailboxId, ModSeq)> {
         let mut risen = Vec::with_capacity(changed.mailboxes.len());
@@ -221,6 +265,8 @@ impl World {
             published.dirty.sides.insert(number, side);
         }
         published.dirty.retained.lay(changed.retained);
+        let forgotten = published.dirty.lines.lay(changed.lines);
+        self.forgotten.fetch_add(changed.forgotten + forgotten, Ordering::Relaxed);
         published.dirty.octets += changed.cost;
         published.position = position;
         risen

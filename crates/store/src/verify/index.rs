@@ -99,6 +99,10 @@ fn differences(index: &Arc<dyn Index>, found: &Found, reader: &Reader) -> Result
         wrong.push("it has mailboxes that the log has not".to_owned());
     }
     drop(is);
+    let lines = world.lines(&[0], &[u8::MAX], usize::MAX)?;
+    if !reader.lines().eq(lines.iter().map(|(name, line)| (name.as_slice(), line))) {
+        wrong.push("what waits to be sent, or what became of it, is other than the log's".to_owned());
+    }
     for entry in must.dirty.retained.entries.values().filter_map(|change| change.now()) {
         let there = world.retained(&entry.id)?;
         if there.is_none_or(|there| !there.rows().eq(entry.rows())) {

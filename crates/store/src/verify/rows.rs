@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::{Mend, Problem, Verified, Victim};
+use crate::books;
 use crate::id::{AccountId, Location, MailboxId};
 use crate::read::{Message, ReadError};
 use crate::reader::Reader;
@@ -19,6 +20,8 @@ const SUBJECT: usize = 200;
 enum At {
     Mailbox(MailboxId),
     Expunged(usize),
+    /// The n-th line of a book that names a message.
+    Book(usize),
 }
 
 /// What comes of reading a message: why it cannot be, and its subject if that can be all the same.
@@ -57,19 +60,22 @@ pub(super) fn check(reader: &Reader, out: &mut Verified) {
         out.figures.retained += u64::from(entry.len());
         rows.extend(entry.rows().map(|row| (row.content, At::Expunged(n), row.uid.get())));
     }
+    let kept: Vec<_> = reader.lines().filter_map(|(_, line)| line.content).collect();
+    rows.extend(kept.iter().enumerate().map(|(n, content)| (content.at, At::Book(n), 0)));
     // In the order of the log, so that its files are read forward and each message once.
     rows.sort_unstable_by_key(|&(content, ..)| content);
-    let find = |at: At, uid: u32| -> Option<(Row, AccountId, String)> {
-        let uid = wire::ids::Uid::new(uid)?;
+    let find = |at: At, uid: u32| -> Option<(Row, Option<AccountId>, String)> {
         match at {
             At::Mailbox(id) => {
                 let info = reader.directory().mailbox(id)?;
-                Some((reader.view(id)?.row(uid)?, info.account, info.path.clone()))
+                let row = reader.view(id)?.row(wire::ids::Uid::new(uid)?)?;
+                Some((row, Some(info.account), info.path.clone()))
             }
             At::Expunged(n) => {
                 let entry = retained.get(n)?;
-                Some((entry.rows.row(uid.get())?, entry.account, entry.path.clone()))
+                Some((entry.rows.row(uid)?, Some(entry.account), entry.path.clone()))
             }
+            At::Book(n) => Some((books::row(*kept.get(n)?), None, "the queue".to_owned())),
         }
     };
     let thorough = !out.problems.is_empty();
@@ -81,9 +87,15 @@ pub(super) fn check(reader: &Reader, out: &mut Verified) {
             last = Some((content, read(reader, &row, thorough)));
         }
         let Some((_, Err((error, subject)))) = &last else { continue };
-        let login = reader.directory().account(account).map(|a| a.login.clone());
+        let login = account.map_or_else(
+            || "(on its way to other hosts)".to_owned(),
+            |id| match reader.directory().account(id) {
+                Some(account) => account.login.clone(),
+                None => format!("(account {id}, which is gone)"),
+            },
+        );
         let victim = Victim {
-            account: login.unwrap_or_else(|| format!("(account {account}, which is gone)")),
+            account: login,
             mailbox,
             uid,
             expunged: matches!(at, At::Expunged(_)),

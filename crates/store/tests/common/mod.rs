@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use store::index::sled::SledHost;
 use store::{
-    AccountId, Batch, Changes, Clock, Commit, CommitError, Committed, Directory, FlagChange, Head, Intent,
-    MailboxId, NoDigest, Opening, Options, Outcome, Prefix, Reader, RealVfs, Row, Store, Tuning, UnixTime,
-    View,
+    AccountId, Batch, Book, Changes, Clock, Commit, CommitError, Committed, Content, Directory, FlagChange,
+    Head, Intent, Line, MailboxId, NoDigest, Opening, Options, Outcome, Prefix, Reader, RealVfs, Row, Store,
+    Tuning, UnixTime, View,
 };
 use wire::flag::{FlagNames, Keyword, SystemFlag, SystemFlags};
 use wire::ids::{ModSeq, Runs, Uid};
@@ -122,6 +122,22 @@ pub fn append(store: &Store, mailbox: MailboxId, n: u32) -> Uid {
     }
 }
 
+/// A message that is in no mailbox, under a line of the queue.
+pub fn keep(store: &Store, n: u32, octets: Vec<u8>) -> Content {
+    let mut batch = Batch::new();
+    let body = batch.body(octets);
+    let (key, value) = (n.to_be_bytes().to_vec(), format!("line {n}").into_bytes());
+    batch.push(Intent::Keep { book: Book::Queue, key, body, prefix: prefix(n), value });
+    match store.done(batch).unwrap().outcomes[0] {
+        Outcome::Kept(content) => content,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+pub fn strike(store: &Store, n: u32) {
+    store.ask(Intent::Strike { book: Book::Queue, key: n.to_be_bytes().to_vec() }).unwrap();
+}
+
 pub fn served(n: u32) -> Vec<u8> {
     [prefix(n).octets, body(n)].concat()
 }
@@ -162,6 +178,8 @@ pub trait Shows {
     fn octets(&self, row: &Row) -> Vec<u8>;
     fn unique_id(&self, id: MailboxId, row: &Row) -> String;
     fn all_changes(&self, id: MailboxId) -> Changes;
+    /// Lines of books, each with the octets that it names.
+    fn books(&self) -> Vec<(Vec<u8>, Line, Option<Vec<u8>>)>;
 }
 
 impl Shows for Store {
@@ -183,6 +201,16 @@ impl Shows for Store {
     fn all_changes(&self, id: MailboxId) -> Changes {
         self.changes_since(id, ModSeq(0)).unwrap()
     }
+    fn books(&self) -> Vec<(Vec<u8>, Line, Option<Vec<u8>>)> {
+        let mut all = Vec::new();
+        for book in Book::ALL {
+            for (key, line) in self.lines(book, &[], None, usize::MAX).unwrap() {
+                let octets = line.content.map(|c| self.content(c).unwrap().to_vec().unwrap());
+                all.push(([&[book as u8], &key[..]].concat(), line, octets));
+            }
+        }
+        all
+    }
 }
 
 impl Shows for Reader {
@@ -203,6 +231,10 @@ impl Shows for Reader {
     }
     fn all_changes(&self, id: MailboxId) -> Changes {
         self.changes_since(id, ModSeq(0)).unwrap()
+    }
+    fn books(&self) -> Vec<(Vec<u8>, Line, Option<Vec<u8>>)> {
+        let octets = |line: &Line| line.content.map(|c| self.content(c).unwrap().to_vec().unwrap());
+        self.lines().map(|(name, line)| (name.to_vec(), line.clone(), octets(line))).collect()
     }
 }
 
@@ -235,6 +267,10 @@ pub fn picture(store: &impl Shows) -> String {
             let vanished = store.all_changes(info.id);
             writeln!(text, "    vanished {} {}", vanished.vanished, vanished.vanished_complete).unwrap();
         }
+    }
+    for (name, line, octets) in store.books() {
+        let sum = octets.iter().flatten().fold(0u64, |s, &b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
+        writeln!(text, "line {name:?} {line:?} {sum:x}").unwrap();
     }
     text
 }
