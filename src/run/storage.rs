@@ -176,7 +176,13 @@ pub(super) fn log_opening(directory: &Path, opening: &Opening) {
         let (file, offset, octets, what) = (&rot.file, rot.offset, rot.octets, &rot.what);
         tracing::error!(file, offset, octets, what, "the log is damaged here: look at the disk");
     }
-    if let Some(why) = &opening.renewed {
+    if let Some(why) = opening.renewed.as_ref().filter(|_| opening.restored) {
+        tracing::warn!(
+            why,
+            "every mailbox has a new UIDVALIDITY, so mail programs will fetch everything again; what came after the \
+             backup is not there"
+        );
+    } else if let Some(why) = &opening.renewed {
         tracing::error!(
             why,
             "part of the mail that was taken may be lost: restore it from a backup if there is one. Every mailbox has a \

@@ -86,7 +86,7 @@ fn what_was_acknowledged_survives_kill_9_while_a_segment_is_compacted() {
         done: |data| names(data, "log", ".g2").len() == 1,
         short: false,
     };
-    let met = kills(&work, rounds(11));
+    let met = kills(&work, rounds(10));
     assert!(met.at_work > 0, "no kill met a compaction: {met:?}");
 }
 
@@ -99,6 +99,6 @@ fn what_was_acknowledged_survives_kill_9_while_a_snapshot_is_made() {
         done: |data| names(data, "snapshot", ".snap").len() == 2,
         short: true,
     };
-    let met = kills(&work, rounds(5));
+    let met = kills(&work, rounds(4));
     assert!(met.at_work + met.done > 0, "no kill met a snapshot: {met:?}");
 }

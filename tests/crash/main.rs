@@ -4,14 +4,15 @@
 //! they delivered in earlier rounds; four append, flag, copy, move and expunge, two of them in INBOX among the
 //! deliveries. When enough has been acknowledged, at a moment that differs each round, the process is killed. The
 //! next start must show, in every mailbox, exactly what was acknowledged; each command that was under way is there
-//! wholly or not at all. Here the store is small; in `at_work` snapshots are made and segments compacted meanwhile, `power`
-//! takes the power away, and `ruin` ruins the index. `PENFOLD_CRASH_ROUNDS` sets the number of rounds.
+//! wholly or not at all. Here the store is small; in `at_work` snapshots are made and segments compacted meanwhile, in
+//! `backups` a backup is made, `power` takes the power away, and `ruin` ruins the index. `PENFOLD_CRASH_ROUNDS` sets the number of rounds.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod at_work;
+mod backups;
 mod heavy;
 mod load;
 mod model;
@@ -83,7 +84,7 @@ fn rounds(usually: usize) -> usize {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    let rounds = rounds(44);
+    let rounds = rounds(38);
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let truth = (Mutex::new(Truth::default()), Condvar::new());

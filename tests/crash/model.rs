@@ -266,12 +266,20 @@ pub struct Seen {
     highest: BTreeMap<String, u32>,
     /// The highest that somebody was told of meanwhile.
     told: BTreeMap<String, u32>,
+    /// UIDVALIDITY of mailboxes before all was restored.
+    before: BTreeMap<String, u32>,
 }
 
 impl Seen {
     /// The UID of a message that was there after the last start.
     pub fn uid(&self, key: &Key) -> u32 {
         self.uids[key]
+    }
+
+    /// All was restored: every mailbox has a new UIDVALIDITY, and everything else is as it was.
+    pub fn begin_anew(&mut self) {
+        self.before = std::mem::take(&mut self.validity);
+        self.told.clear();
     }
 
     /// A client was told of a message's UIDVALIDITY and UID.
@@ -336,6 +344,7 @@ impl Seen {
         let validity = code("[UIDVALIDITY ");
         let known = *self.validity.entry(name.to_owned()).or_insert(validity);
         assert_eq!(known, validity, "UIDVALIDITY of {name}");
+        assert!(self.before.get(name).is_none_or(|old| *old < validity), "UIDVALIDITY of {name} comes again");
         let told = self.told.get(name).copied().unwrap_or_default();
         assert!(code("[UIDNEXT ") > told, "the UID {told} of {name} would come again");
         s.send(b"f UID FETCH 1:* (FLAGS BODY.PEEK[])\r\n").unwrap();

@@ -3,8 +3,8 @@
 //!
 //! What a client knew is known to the position in the trace: it reads how far the trace has come before it sends a command
 //! and after it has read the answer. A cut between the two leaves the command done or not; a cut behind both leaves it
-//! done. `PENFOLD_POWER_CUTS=n` makes n times as many cuts. A failing cut leaves the trace, the directory that the
-//! recording began with, and what the binary was started on.
+//! done. `PENFOLD_POWER_CUTS=n` makes n times as many cuts. A failing cut leaves what the power cut left, as it was before
+//! the binary was started on it, and prints the command that starts it on a copy.
 
 pub mod disk;
 mod record;
@@ -196,6 +196,7 @@ impl Recording {
         let _ = writeln!(std::io::stderr(), "{}", self.summary());
         let times: u64 = std::env::var("PENFOLD_POWER_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
         let cuts = self.cuts(count * times, seed);
+        let begin = self.disks.iter().find(|disk| disk.believes() == Believe::All).unwrap().clone();
         let failed = self.cut(&cuts, Believe::All, false);
         let _ = writeln!(
             std::io::stderr(),
@@ -205,10 +206,26 @@ impl Recording {
             failed.len()
         );
         let Some((cut, why)) = failed.first() else { return };
-        // For whoever looks into it.
+        // For whoever looks into it: the same cut once more, and nobody has started on what it leaves.
         self.place.disable_cleanup(true);
-        let place = self.place.path().display();
-        panic!("{} of {} cuts lost something; see {place}; {cut:?}: {why}", failed.len(), cuts.len());
+        let (lost, again) = (self.place.path().join("lost"), self.place.path().join("again"));
+        self.lose(begin, *cut, &lost);
+        panic!(
+            "{} of {} cuts lost something; {cut:?}: {why}\nThe binary again, on what this cut left:\n    cp -a {} {} && \
+             {BINARY} demo --dir {}",
+            failed.len(),
+            cuts.len(),
+            lost.display(),
+            again.display(),
+            again.display()
+        );
+    }
+
+    /// What a cut leaves of the directory that the recording began with.
+    fn lose(&self, mut begin: Disk, cut: Cut, to: &Path) {
+        self.steps[..=cut.step].iter().for_each(|step| begin.step(step));
+        begin.lose_power(to, &self.recorder.octets(), &mut Dice::new(cut.seed));
+        boot_anew(to);
     }
 
     /// A disk that only pretends loses something, and this test sees it.
@@ -257,11 +274,9 @@ fn a_power_cut_while_it_opens(first: &Recording) {
     let place = first.place.path().canonicalize().unwrap();
     for seed in 0..2 {
         let cut = first.cuts(40, 90 + seed)[30];
-        let mut disk = Disk::new(&place.join("data"), &place.join("begin"), Believe::All);
-        first.steps[..=cut.step].iter().for_each(|step| disk.step(step));
+        let disk = Disk::new(&place.join("data"), &place.join("begin"), Believe::All);
         let data = place.join(format!("second-{seed}"));
-        disk.lose_power(&data, &first.recorder.octets(), &mut Dice::new(cut.seed));
-        boot_anew(&data);
+        first.lose(disk, cut, &data);
         let (truth, seen) = first.truth.at(cut.position);
         let plan = Plan {
             name: "what a power cut left",

@@ -114,6 +114,48 @@ mod tests {
         assert!(seeds >= 20, "{seeds} seeds");
     }
 
+    /// As a fuzzer does it, without one: lines and words of the corpus cut, joined, changed and repeated.
+    #[test]
+    fn manifests_made_of_pieces_of_others_can_be_read() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/store_manifest");
+        let files = std::fs::read_dir(&corpus).expect("a corpus");
+        let mut paths: Vec<_> = files.map(|file| file.expect("a seed").path()).collect();
+        paths.sort();
+        let seeds: Vec<Vec<u8>> = paths.iter().map(|path| std::fs::read(path).expect("a seed")).collect();
+        let rounds = std::env::var("PENFOLD_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+        let mut rng = crate::vfs::sim::Rng::new(1);
+        for _ in 0..rounds {
+            let mut octets = seeds[rng.index(seeds.len())].clone();
+            for _ in 0..1 + rng.below(6) {
+                let at = rng.index(octets.len().max(1));
+                match rng.below(6) {
+                    0 => octets.truncate(at),
+                    1 if at < octets.len() => octets[at] = rng.below(256) as u8,
+                    2 if at < octets.len() => octets[at] = b" \n/.~-0123456789abcdef"[rng.index(22)],
+                    3 => {
+                        let other = &seeds[rng.index(seeds.len())];
+                        octets.extend_from_slice(&other[rng.index(other.len())..]);
+                    }
+                    4 => {
+                        let lines: Vec<&[u8]> = octets.split_inclusive(|&b| b == b'\n').collect();
+                        let mut lines: Vec<Vec<u8>> = lines.into_iter().map(<[u8]>::to_vec).collect();
+                        let (one, two) = (rng.index(lines.len()), rng.index(lines.len()));
+                        if !lines.is_empty() {
+                            lines.swap(one, two);
+                            lines.insert(one, lines[two].clone());
+                        }
+                        octets = lines.concat();
+                    }
+                    _ => {
+                        let part = octets.get(at..at + rng.index(40)).unwrap_or_default().to_vec();
+                        octets.splice(at..at, part);
+                    }
+                }
+            }
+            super::store_manifest(&octets);
+        }
+    }
+
     #[test]
     fn manifests_and_what_is_near_them_can_be_read() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/store_manifest");

@@ -166,6 +166,12 @@ pub enum Sabotage {
     /// A snapshot leaves out what vanished from mailboxes.
     #[cfg(feature = "faults")]
     SnapshotWithoutVanished,
+    /// While a backup copies files, they may go.
+    #[cfg(feature = "faults")]
+    BackupWithoutHold,
+    /// The names of a backup's files are not durable when its manifest is.
+    #[cfg(feature = "faults")]
+    BackupNamesNotSynced,
 }
 
 #[cfg(feature = "faults")]
@@ -197,6 +203,12 @@ impl Sabotage {
     pub(crate) fn snapshot_without_vanished(self) -> bool {
         self == Sabotage::SnapshotWithoutVanished
     }
+    pub(crate) fn backup_without_hold(self) -> bool {
+        self == Sabotage::BackupWithoutHold
+    }
+    pub(crate) fn backup_names_not_synced(self) -> bool {
+        self == Sabotage::BackupNamesNotSynced
+    }
 }
 
 #[cfg(not(feature = "faults"))]
@@ -226,6 +238,12 @@ impl Sabotage {
         false
     }
     pub(crate) const fn snapshot_without_vanished(self) -> bool {
+        false
+    }
+    pub(crate) const fn backup_without_hold(self) -> bool {
+        false
+    }
+    pub(crate) const fn backup_names_not_synced(self) -> bool {
         false
     }
 }

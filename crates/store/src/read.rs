@@ -71,6 +71,13 @@ impl Window {
         Ok(Window { from, segment, start, buffer: Arc::new(buffer) })
     }
 
+    /// What begins at an offset, as far as it probably goes. Where the disk does not give that, a record's header: the
+    /// sector that is bad may be a neighbour's.
+    fn around(from: Opened, segment: u32, at: u64) -> io::Result<Window> {
+        let wide = Window::read(from.clone(), segment, at, at + AROUND);
+        wide.or_else(|_| Window::read(from, segment, at, at + HEADER as u64))
+    }
+
     /// From an offset of the file to the end of what was read; `None` outside.
     fn at(&self, offset: u64) -> Option<&[u8]> {
         let at = usize::try_from(offset.checked_sub(self.start)?).ok()?;
@@ -360,7 +367,7 @@ fn body_of(files: &Files, body: Location, window: &Window) -> Result<Body, ReadE
     } else if files.is_main(body.segment) {
         let from = files.file(body.segment)?;
         let start = from.place(body.ordinal).ok_or(ReadError::Damaged(body))?;
-        let around = Window::read(from, body.segment, start, start + AROUND)?;
+        let around = Window::around(from, body.segment, start)?;
         body_in_main(files, &around, body)
     } else {
         let file = files.file(body.segment)?.file;
@@ -386,7 +393,7 @@ fn body_in_main(files: &Files, window: &Window, body: Location) -> Result<Body, 
     let own;
     let mut near = window;
     if window.at(at).is_none_or(|octets| octets.len() < HEADER) {
-        own = Window::read(window.from.clone(), window.segment, at, at + AROUND)?;
+        own = Window::around(window.from.clone(), window.segment, at)?;
         near = &own;
     }
     let header = near.at(at).and_then(Header::read).ok_or_else(damaged)?;
@@ -444,11 +451,27 @@ pub(crate) fn body_location(files: &Files, row: &Row) -> Option<Location> {
 
 /// One message.
 pub(crate) fn read(files: &Files, row: &Row) -> Result<Message, ReadError> {
-    let from = files.file(row.content.segment)?;
+    let segment = row.content.segment;
+    let from = files.file(segment)?;
     let (start, end) = stretch(&from, row).ok_or(ReadError::Damaged(row.content))?;
-    let window = Window::read(from, row.content.segment, start, end)
+    match Window::read(from.clone(), segment, start, end) {
+        Ok(window) => message(files, row, &window),
+        Err(error) => {
+            // Only what is needed: the disk may have failed at what lies beside it. That is told, too.
+            let read = narrowly(files, from, row)?;
+            files.blame(segment, &ReadError::Io(error));
+            Ok(read)
+        }
+    }
+}
+
+/// One message, and nothing around it.
+fn narrowly(files: &Files, from: Opened, row: &Row) -> Result<Message, ReadError> {
+    let segment = row.content.segment;
+    let at = from.place(row.content.ordinal).ok_or(ReadError::Damaged(row.content))?;
+    let window = Window::around(from, segment, at)
         .map_err(ReadError::Io)
-        .inspect_err(|error| files.blame(row.content.segment, error))?;
+        .inspect_err(|error| files.blame(segment, error))?;
     message(files, row, &window)
 }
 
@@ -489,9 +512,8 @@ impl<'a> Messages<'a> {
             }
             until = until.max(to);
         }
-        let window = Window::read(from, segment, start, until)
-            .map_err(ReadError::Io)
-            .inspect_err(|error| self.files.blame(segment, error))?;
+        // Where the disk does not give so much, each is read alone.
+        let Ok(window) = Window::read(from, segment, start, until) else { return read(self.files, row) };
         let message = message(self.files, row, &window);
         self.window = Some(window);
         message

@@ -84,27 +84,11 @@ impl Header {
         to.u128(self.chain);
         to.i64(self.time.secs);
         to.u32(self.time.nanos);
-        to.resize(PAGE - 4, 0);
-        let crc = crc32c::crc32c(&to);
-        to.u32(crc);
-        to
+        seal(to)
     }
 
     pub(crate) fn decode(page: &[u8]) -> Result<Header, Bad> {
-        let page = page.get(..PAGE).ok_or(Bad::Damaged)?;
-        let (front, crc) = page.split_at(PAGE - 4);
-        if crc != crc32c::crc32c(front).to_le_bytes() {
-            return Err(Bad::Damaged);
-        }
-        let mut take = Take::new(front);
-        if take.slice(8) != Some(MAGIC) {
-            return Err(Bad::Damaged);
-        }
-        let format = take.u32().ok_or(Bad::Damaged)?;
-        if format != FORMAT {
-            return Err(Bad::Newer(format));
-        }
-        Header::fields(&mut take).ok_or(Bad::Damaged)
+        Header::fields(&mut sealed(page, MAGIC, FORMAT)?).ok_or(Bad::Damaged)
     }
 
     fn fields(take: &mut Take<'_>) -> Option<Header> {
@@ -118,6 +102,28 @@ impl Header {
             chain: take.u128()?,
             time: UnixTime { secs: take.i64()?, nanos: take.u32()? },
         })
+    }
+}
+
+/// The first page of a file of the log: its fields, zeros, and the CRC of both.
+pub(crate) fn seal(mut fields: Vec<u8>) -> Vec<u8> {
+    fields.resize(PAGE - 4, 0);
+    let crc = crc32c::crc32c(&fields);
+    fields.u32(crc);
+    fields
+}
+
+/// What stands in such a page behind its magic number and its format.
+pub(crate) fn sealed<'p>(page: &'p [u8], magic: &[u8; 8], format: u32) -> Result<Take<'p>, Bad> {
+    let page = page.get(..PAGE).ok_or(Bad::Damaged)?;
+    let (front, crc) = page.split_at(PAGE - 4);
+    let mut take = Take::new(front);
+    if crc != crc32c::crc32c(front).to_le_bytes() || take.slice(8) != Some(magic) {
+        return Err(Bad::Damaged);
+    }
+    match take.u32().ok_or(Bad::Damaged)? {
+        is if is == format => Ok(take),
+        other => Err(Bad::Newer(other)),
     }
 }
 

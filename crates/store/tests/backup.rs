@@ -1,170 +1,26 @@
-//! Backups: what comes back is what was there, a second one copies only what is new, a run that is interrupted anywhere
-//! leaves every earlier backup whole and the next run finishes, and what is damaged is found.
+//! Backups: what comes back is what was there, a second one copies only what is new, a run that is stopped
+//! is finished by the next one, and what is damaged is found. `backup_faults` is about disks that fail.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod common;
+#[path = "common/backups.rs"]
+mod helpers;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::hash::Hasher as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::*;
-use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use store::index::model::ModelHost;
-use store::vfs::ReadOnly;
-use store::vfs::Vfs;
-use store::vfs::sim::SimDisk;
+use helpers::*;
+// These make the directory, too.
+use helpers::{open, open_with};
+use store::vfs::{ReadOnly, Vfs};
 use store::{
-    AccountId, Backed, BackupError, BackupProgress, BackupTo, Backups, Batch, Extra, Intent, MailboxId,
-    OpenError, Opening, Options, Outcome, Prefix, Reader, RealVfs, Start, Store, Summing, Sums, UnixTime,
+    BackupError, Backups, Batch, Intent, MailboxId, OpenError, Options, Prefix, Reader, RealVfs, Start,
+    Store, UnixTime,
 };
-use wire::flag::{FlagNames, SystemFlag};
-
-/// No SHA-256 (the store has none), but 32 octets that tell octets apart.
-struct Sip(SipHasher24);
-
-impl Summing for Sip {
-    fn update(&mut self, octets: &[u8]) {
-        self.0.write(octets);
-    }
-    fn finish(self: Box<Self>) -> [u8; 32] {
-        let mut sum = [0; 32];
-        sum[..16].copy_from_slice(&self.0.finish128().as_u128().to_le_bytes());
-        sum
-    }
-}
-
-fn sums() -> Sums {
-    Arc::new(|| Box::new(Sip(SipHasher24::new())))
-}
-
-fn extras() -> Vec<Extra> {
-    let extra = |path: &str, text: &str| Extra { path: path.into(), octets: text.as_bytes().to_vec() };
-    vec![extra("config.toml", "hostname = \"x\"\n"), extra("tls/key.pem", "a key\n")]
-}
-
-fn backup_to(
-    store: &Store,
-    vfs: Arc<dyn Vfs>,
-    keep: usize,
-    watch: &mut dyn FnMut(&BackupProgress) -> bool,
-) -> Result<Backed, BackupError> {
-    store.backup(&mut BackupTo { vfs, sums: sums(), keep, extras: extras(), watch })
-}
-
-fn backup(store: &Store, to: &Path) -> Backed {
-    backup_to(store, Arc::new(RealVfs::new(to)), 7, &mut |_| true).unwrap()
-}
-
-fn backups(dir: &Path) -> Backups {
-    Backups::open(Arc::new(RealVfs::new(dir)), &sums()).unwrap()
-}
-
-fn restore(from: &Path, to: &Path) {
-    let backups = backups(from);
-    let manifest = backups.good().next().unwrap();
-    backups.restore(manifest, Arc::new(RealVfs::new(to)), &mut |_| true).unwrap();
-}
-
-fn open(dir: &Path) -> (Store, Opening) {
-    open_with(dir, |_| {})
-}
-
-fn open_with(dir: &Path, change: impl FnOnce(&mut Options)) -> (Store, Opening) {
-    fs::create_dir_all(dir).unwrap();
-    common::open_with(dir, change)
-}
-
-/// Something of everything that a store can hold.
-fn live(store: &Store, account: AccountId, from: u32, large: bool) {
-    let inbox = inbox(store, account);
-    for n in from..from + 6 {
-        append(store, inbox, n);
-    }
-    let last = store.view(inbox).unwrap().last_uid().unwrap().get();
-    flag(store, inbox, &[(last - 3, last)], &[SystemFlag::Seen], &[&format!("word{from}"), "$Junk"]);
-    let path = format!("Work/{from}");
-    let make = Intent::CreateMailbox { account, path, special_use: None, subscribe: true };
-    let Outcome::Created(work) = store.ask(make).unwrap() else { panic!() };
-    store.ask(Intent::Copy { from: inbox, uids: runs(&[(last - 2, last)]), to: work }).unwrap();
-    store
-        .ask(Intent::Expunge { mailbox: inbox, uids: runs(&[(last - 5, last - 5)]), only_deleted: false })
-        .unwrap();
-    if large {
-        let mut batch = Batch::new();
-        let body = batch.body(vec![b'x'; 300 << 10]);
-        let (flags, prefix) = (FlagNames::default(), prefix(from));
-        batch.push(Intent::Append { mailbox: work, body, prefix, flags, date: None });
-        store.done(batch).unwrap();
-    }
-    let address = format!("a{from}@example.org");
-    store.ask(Intent::AddAlias { address, to: vec!["alice@example.org".into()] }).unwrap();
-    store.ask(Intent::SetPassword { account, password: format!("$hash{from}$") }).unwrap();
-}
-
-/// Everything but what a new epoch must change: UIDVALIDITY and mod-sequences.
-fn contents(store: &impl Shows) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    let directory = store.directory();
-    writeln!(text, "{:?}", directory.domains().collect::<Vec<_>>()).unwrap();
-    writeln!(text, "{:?}", directory.targets().collect::<Vec<_>>()).unwrap();
-    for account in directory.accounts() {
-        writeln!(text, "{account:?} {} {:?}", account.password, account.subscriptions).unwrap();
-        for info in directory.mailboxes_of(account.id) {
-            let (view, head) = (store.view(info.id), store.head(info.id).unwrap());
-            let (path, special) = (&info.path, info.special_use);
-            writeln!(text, "  {path} {special:?} {:?} {} {}", head.uid_next, head.unseen, head.octets)
-                .unwrap();
-            for row in view.rows() {
-                let keywords: Vec<_> = view.keywords_of(&row).collect();
-                let octets = store.octets(&row);
-                let sum = octets.iter().fold(0u64, |s, &b| s.wrapping_mul(31).wrapping_add(u64::from(b)));
-                let id = store.unique_id(info.id, &row);
-                let (uid, flags, date, save) = (row.uid, row.flags, row.date, row.save_date);
-                writeln!(text, "    {uid} {flags:?} {keywords:?} {date:?} {save:?} {sum:x} {id}").unwrap();
-            }
-        }
-    }
-    text
-}
-
-fn validities(store: &impl Shows) -> BTreeMap<MailboxId, u32> {
-    let directory = store.directory();
-    let all = directory.accounts().flat_map(|account| directory.mailboxes_of(account.id));
-    all.map(|info| (info.id, store.head(info.id).unwrap().uid_validity.get())).collect()
-}
-
-/// The newest backup, read as a store.
-fn read_back(backups: &Backups) -> Reader {
-    let tree = backups.tree(backups.good().next().unwrap());
-    Reader::open(Arc::new(ReadOnly(tree)), Start::Snapshot, &|_| {}).unwrap()
-}
-
-fn files(root: &Path) -> BTreeMap<String, u64> {
-    let mut files = BTreeMap::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                files.insert(name, path.metadata().unwrap().len());
-            }
-        }
-    }
-    files
-}
-
-fn assert_whole(backups: &Backups, what: &str) {
-    let verified = backups.verify(false, &mut |_| true).unwrap();
-    assert!(verified.is_whole(), "{what}: {verified:?}");
-}
+use wire::flag::FlagNames;
 
 #[test]
 fn a_restored_backup_is_what_was_there_with_new_uidvalidities() {
@@ -394,6 +250,7 @@ fn old_backups_go_with_the_files_that_only_they_name() {
     let verified = there.verify(false, &mut |_| true).unwrap();
     assert!(!verified.is_whole() && verified.backups[0].problems[0].contains("not whole"), "{verified:?}");
     assert_eq!(verified.newest.unwrap().file, names[1], "half a backup is never taken for a whole one");
+    drop(there);
     let made = run(7);
     assert_eq!((made.removed.len(), made.removed_octets), (0, 0), "{made:?}");
     fs::write(&newest, &text).unwrap();
@@ -562,168 +419,30 @@ fn a_run_that_is_stopped_leaves_nothing_to_be_copied_twice() {
     assert_eq!(contents(&again), contents(&store));
 }
 
-// ---- on a simulated disk ------------------------------------------------------------------------------------------
-
-fn simulated(disk: &SimDisk) -> Options {
-    let mut options = options(Path::new("/nowhere"));
-    options.vfs = disk.vfs();
-    options.index = Arc::new(ModelHost::new(disk.vfs()));
-    options.threads = false;
-    options
-}
-
-/// A store with a backup of its beginning, and something since.
-fn with_one(to: &SimDisk) -> (Store, String) {
-    let (store, _) = Store::open(simulated(&SimDisk::new(1))).unwrap();
-    let account = furnish(&store);
-    live(&store, account, 1, true);
-    backup_to(&store, to.vfs(), 2, &mut |_| true).unwrap();
-    let first = picture(&store);
-    live(&store, account, 21, true);
-    store.snapshot().unwrap();
-    (store, first)
-}
-
-fn on(disk: &SimDisk) -> Backups {
-    Backups::open(disk.vfs(), &sums()).unwrap()
-}
-
+/// Whoever reads backups keeps them: a run meanwhile removes none, and says so; the next one does.
 #[test]
-fn a_crash_at_any_step_of_a_backup_costs_no_backup_and_the_next_run_finishes() {
-    for power_lost in [false, true] {
-        let mut n = 0;
-        loop {
-            let disk = SimDisk::new(100 + n);
-            let (store, first) = with_one(&disk);
-            // So that the one that crashes also removes.
-            append(&store, inbox(&store, store.directory().login("alice").unwrap().id), 50);
-            backup_to(&store, disk.vfs(), 2, &mut |_| true).unwrap();
-            append(&store, inbox(&store, store.directory().login("alice").unwrap().id), 51);
-            let second = picture(&read_back(&on(&disk)));
-            let what = format!("step {n}, power lost: {power_lost}");
-            disk.crash_in(n);
-            let made = backup_to(&store, disk.vfs(), 2, &mut |_| true);
-            let off = disk.is_off();
-            assert_eq!(made.is_err(), off, "{what}: {made:?}");
-            disk.restart(power_lost);
-            let there = on(&disk);
-            assert_eq!(there.damaged().count(), 0, "{what}");
-            assert_whole(&there, &what);
-            let shown = picture(&read_back(&there));
-            let newest = there.manifests()[0].file.ends_with("-000003");
-            assert_eq!(shown, if newest { picture(&store) } else { second.clone() }, "{what}");
-            assert!(newest || there.good().count() == 2, "{what}");
-            assert!(there.good().all(|m| m.number != 1) || there.manifests().len() >= 2, "{what}");
-            // The next run, and what it leaves.
-            let made = backup_to(&store, disk.vfs(), 2, &mut |_| true).unwrap();
-            let there = on(&disk);
-            assert_eq!((picture(&read_back(&there)), there.good().count()), (picture(&store), 2), "{what}");
-            assert_whole(&there, &what);
-            assert!(made.warnings.is_empty() && !first.is_empty(), "{what}: {made:?}");
-            let vfs = disk.vfs();
-            assert_eq!(vfs.list("tmp").unwrap(), Vec::<String>::new(), "{what}");
-            assert!(!vfs.exists("UNFINISHED").unwrap(), "{what}");
-            n += 1;
-            if !off {
-                break;
-            }
-        }
-        assert!(n > 15, "a backup has more than {n} steps");
-    }
-}
-
-#[test]
-fn a_crash_at_any_step_of_a_first_backup_leaves_nothing_that_passes_for_one() {
-    for power_lost in [false, true] {
-        for n in 0.. {
-            let disk = SimDisk::new(300 + n);
-            let (store, _) = Store::open(simulated(&SimDisk::new(1))).unwrap();
-            live(&store, furnish(&store), 1, true);
-            disk.crash_in(n);
-            let made = backup_to(&store, disk.vfs(), 7, &mut |_| true);
-            let off = disk.is_off();
-            disk.restart(power_lost);
-            let what = format!("step {n}, power lost: {power_lost}");
-            if let Ok(there) = Backups::open(disk.vfs(), &sums())
-                && !there.manifests().is_empty()
-            {
-                assert_whole(&there, &what);
-            } else {
-                assert!(made.is_err(), "{what}");
-            }
-            backup_to(&store, disk.vfs(), 7, &mut |_| true).unwrap();
-            assert_eq!(picture(&read_back(&on(&disk))), picture(&store), "{what}");
-            if !off {
-                break;
-            }
-        }
-    }
-}
-
-#[test]
-fn a_crash_at_any_step_of_a_restore_is_refused_until_the_next_run_has_finished_it() {
-    let from = SimDisk::new(7);
-    let (store, _) = with_one(&from);
-    backup_to(&store, from.vfs(), 7, &mut |_| true).unwrap();
-    let (expected, there) = (contents(&store), on(&from));
-    let newest = there.good().next().unwrap();
-    for power_lost in [false, true] {
-        let mut refused = 0;
-        for n in 0.. {
-            let disk = SimDisk::new(500 + n);
-            // Now and then another backup was to be restored at first.
-            let wanted = if n % 3 == 0 { there.good().nth(1).unwrap() } else { newest };
-            disk.crash_in(n);
-            let restored = there.restore(wanted, disk.vfs(), &mut |_| true);
-            let off = disk.is_off();
-            assert_eq!(restored.is_err(), off);
-            disk.restart(power_lost);
-            let what = format!("step {n}, power lost: {power_lost}");
-            let vfs = disk.vfs();
-            let finished = vfs.exists("restored").unwrap() && !vfs.exists("restoring").unwrap();
-            if !finished {
-                // As long as nothing was written there is nothing to refuse for.
-                if vfs.list("log").is_ok_and(|names| !names.is_empty()) {
-                    let opened = Reader::open(disk.vfs(), Start::Snapshot, &|_| {});
-                    assert!(matches!(opened, Err(OpenError::HalfRestored)), "{what}");
-                    refused += 1;
-                }
-                there.restore(newest, disk.vfs(), &mut |_| true).unwrap();
-                let (again, opening) = Store::open(simulated(&disk)).unwrap();
-                assert!(opening.renewed.is_some() && opening.rot.is_empty(), "{what}: {opening:?}");
-                assert_eq!(contents(&again), expected, "{what}");
-            } else {
-                let (again, opening) = Store::open(simulated(&disk)).unwrap();
-                assert!(opening.renewed.is_some(), "{what}");
-                assert!(wanted != newest || contents(&again) == expected, "{what}");
-            }
-            if !off {
-                break;
-            }
-        }
-        assert!(refused > 5);
-    }
-}
-
-#[test]
-fn a_full_or_failing_target_costs_this_backup_and_nothing_else() {
-    for kind in 0..3 {
-        let disk = SimDisk::new(9);
-        let (store, first) = with_one(&disk);
-        match kind {
-            0 => disk.room(Some(100_000)),
-            1 => disk.fail_write_in(1),
-            _ => disk.fail_sync_in(1),
-        }
-        let made = backup_to(&store, disk.vfs(), 2, &mut |_| true);
-        assert!(matches!(made, Err(BackupError::Write { .. })), "{made:?}");
-        disk.room(None);
-        assert_eq!(picture(&read_back(&on(&disk))), first);
+fn backups_that_are_being_read_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { dir.path().join(name) };
+    let (store, _) = open(&at("data"));
+    live(&store, furnish(&store), 1, true);
+    let run = || {
         append(&store, inbox(&store, store.directory().login("alice").unwrap().id), 60);
-        backup_to(&store, disk.vfs(), 2, &mut |_| true).unwrap();
-        assert_eq!(picture(&read_back(&on(&disk))), picture(&store));
-        assert_whole(&on(&disk), "after it");
-    }
+        backup_to(&store, Arc::new(RealVfs::new(at("backup"))), 1, &mut |_| true).unwrap()
+    };
+    let first = run();
+    let reader = backups(&at("backup"));
+    let more = run();
+    assert!(more.removed.is_empty() && more.warnings[0].contains("somebody reads"), "{more:?}");
+    assert_whole(&reader, "read while another was made");
+    reader.restore(reader.good().next().unwrap(), Arc::new(RealVfs::new(at("x"))), &mut |_| true).unwrap();
+    drop(reader);
+    let last = run();
+    assert_eq!(last.removed, [more.manifest, first.manifest]);
+    assert_eq!(backups(&at("backup")).good().count(), 1);
+    // A directory that an older version made has no such lock, and one on a read-only disk may not have any.
+    fs::remove_file(at("backup/readers")).unwrap();
+    assert_whole(&backups(&at("backup")), "without the lock");
 }
 
 #[test]

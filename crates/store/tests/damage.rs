@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use store::{Batch, Came, CommitError, Intent, Mode, OpenError, Outcome, Store};
+use store::{Batch, Came, CommitError, Intent, Mode, OpenError, Outcome, RetainedFilter, Store};
 use wire::flag::{FlagNames, SystemFlag};
 
 fn segment(dir: &Path, number: u32) -> PathBuf {
@@ -288,8 +288,16 @@ fn a_clock_that_jumps_freezes_what_destroys() {
     clock.0.fetch_sub(9_000, Ordering::SeqCst);
     append(&store, mailbox, 2);
     assert!(store.health().time_frozen);
-    let dates: Vec<i64> = store.view(mailbox).unwrap().rows().map(|r| r.date.unix).collect();
-    assert_eq!(dates, [start + 3_000; 2], "the log's time never goes back");
+    let rows: Vec<_> = store.view(mailbox).unwrap().rows().collect();
+    let dates: Vec<i64> = rows.iter().map(|row| row.date.unix).collect();
+    assert_eq!(dates, [start + 3_000, start - 6_000], "a message's date is what the clock shows");
+    assert_eq!(i64::from(rows[1].save_date), start - 6_000);
+    // The log's own time never goes back, or what is expunged now would be given up before what went earlier.
+    let uids = runs(&[(1, 2)]);
+    store.ask(Intent::Expunge { mailbox, uids, only_deleted: false }).unwrap();
+    let all = RetainedFilter { all: true, ..RetainedFilter::default() };
+    let gone: Vec<i64> = store.retained(&all).unwrap().map(|m| m.unwrap().from.id.at().secs).collect();
+    assert_eq!(gone, [start + 3_000; 2]);
     drop(store);
     for (later, frozen) in [(86_400, false), (40 * 86_400, true)] {
         assert_eq!(with(start + later).0.health().time_frozen, frozen);

@@ -217,6 +217,42 @@ fn a_sector_that_cannot_be_read_costs_one_message_if_it_holds_nothing_but_octets
 }
 
 #[test]
+fn a_bad_sector_beside_a_message_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    plain(dir.path(), 12);
+    let bad = Arc::new(Mutex::new(Vec::new()));
+    let failing = Failing { below: RealVfs::new(dir.path()), bad: bad.clone(), failed: Arc::default() };
+    let failed = failing.failed.clone();
+    let mut options = options(dir.path());
+    small(&mut options, 14);
+    let (store, _) = Store::open(Options { vfs: Arc::new(failing), ..options }).unwrap();
+    let mailbox = inbox(&store, store.directory().login("alice").unwrap().id);
+    let rows: Vec<_> = store.view(mailbox).unwrap().rows().collect();
+    for (row, n) in rows.iter().zip(1u32..) {
+        // Its group has whole pages; those before and behind it are its neighbours'.
+        let (file, at) = sector_of(dir.path(), n);
+        let octets = std::fs::read(dir.path().join(&file)).unwrap();
+        let is_group = |page: &u64| octets[*page as usize..].starts_with(b"PFGROUP1");
+        let begin = (1..=at / 4096).rev().map(|n| n * 4096).find(is_group).unwrap();
+        let end = (at / 4096 + 1..octets.len() as u64 / 4096).map(|n| n * 4096).find(is_group).unwrap();
+        for sector in (begin - 4096..begin).chain(end..end + 4096).step_by(512) {
+            *bad.lock().unwrap() = vec![(file.clone(), sector)];
+            assert_eq!(
+                read(&store, row),
+                served(n),
+                "message {n} lies at {begin}, the bad sector at {sector}"
+            );
+            // Whoever reads several at once meets it, and gets all that are whole.
+            let whole = store.messages(&rows).filter(|(_, message)| message.is_ok()).count();
+            assert!(whole >= rows.len() - 1, "{whole}");
+        }
+    }
+    assert!(failed.load(Ordering::Relaxed) > 100, "no read met one");
+    let errors = store.health().disk_errors;
+    assert!(errors.iter().any(|error| error.what.contains("os error 5")), "{errors:?}");
+}
+
+#[test]
 fn what_cannot_be_read_and_may_be_more_is_neither_passed_over_nor_cut() {
     let dir = tempfile::tempdir().unwrap();
     plain(dir.path(), 12);

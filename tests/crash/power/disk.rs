@@ -81,7 +81,7 @@ enum Edit {
     Length(u64),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct FileNode {
     /// What it was before the recording began.
     base: Option<PathBuf>,
@@ -182,7 +182,7 @@ impl Change {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct DirNode {
     view: BTreeMap<String, Number>,
     platter: BTreeMap<String, Number>,
@@ -217,14 +217,14 @@ impl DirNode {
 /// A file or directory, never another.
 type Number = usize;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Node {
     File(FileNode),
     Dir(DirNode),
 }
 
 /// The disk, as far as the steps given to it go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Disk {
     /// By a number of their own, since a file system gives an inode's number again.
     nodes: BTreeMap<Number, Node>,

@@ -15,8 +15,8 @@ use super::pace::Pace;
 use super::pump::pump;
 use super::tree::Backups;
 use super::{
-    ABOUT, Backed, BackupError, BackupProgress, BackupTo, DIRS, Extra, MANIFEST, TMP, UNFINISHED, Watch,
-    lock, names, reading, remove, sum_of, writing,
+    ABOUT, Backed, BackupError, BackupProgress, BackupTo, DIRS, Extra, MANIFEST, READERS, TMP, UNFINISHED,
+    Watch, lock, names, reading, remove, sum_of, writing,
 };
 use crate::shared::Shared;
 use crate::vfs::{File, Open, Vfs, sync_name_of_root, write_full};
@@ -40,10 +40,14 @@ pub(crate) fn copy(
     // Before anything is put there: it may be somebody else's directory.
     begin(shared, &*vfs, to)?;
     let _lock = lock(&*vfs)?;
+    if !vfs.exists(READERS).map_err(reading(READERS))? {
+        // So that who may only read finds it.
+        drop(vfs.lock(READERS).map_err(writing(READERS))?);
+    }
     let before = Backups::of_store(vfs.clone(), &to.sums, shared.store)?;
     let mut run = Run::new(shared, to, before)?;
     run.tidy()?;
-    let _hold = shared.holds.hold();
+    let _hold = (!shared.tuning.sabotage.backup_without_hold()).then(|| shared.holds.hold());
     let listed = contents(shared, &|part| run.known.has(part), make_snapshot)?;
     run.all(listed)
 }
@@ -336,7 +340,8 @@ impl<'r, 'w> Run<'r, 'w> {
             vfs.rename(tmp, &entry.name).map_err(writing(&entry.name))?;
             dirs.insert(crate::vfs::parent(&entry.name), ());
         }
-        for dir in dirs.keys().copied() {
+        let unsynced = self.shared.tuning.sabotage.backup_names_not_synced();
+        for dir in dirs.keys().copied().filter(|_| !unsynced) {
             vfs.sync_dir(dir).map_err(writing(dir))?;
         }
         let (file, end) = match &mut self.unfinished {
@@ -358,6 +363,30 @@ impl<'r, 'w> Run<'r, 'w> {
         Ok(())
     }
 
+    /// Removes the manifests of backups that are more than are kept, unless somebody reads some.
+    fn retire(&mut self) -> Result<Vec<String>, BackupError> {
+        let old = self.before.beyond(self.to.keep.max(1));
+        if old.is_empty() {
+            return Ok(old);
+        }
+        let _alone = match self.vfs.lock(READERS) {
+            Ok(alone) => alone,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let n = old.len();
+                self.warnings.push(format!("older backups that were to go ({n}) stay: somebody reads them"));
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(writing(READERS)(e)),
+        };
+        for old in &old {
+            remove(&*self.vfs, old)?;
+        }
+        // No manifest may come back without its files.
+        self.vfs.sync_dir("").map_err(writing("the directory"))?;
+        self.before.forget(&old);
+        Ok(old)
+    }
+
     /// The manifest; then what is too old goes.
     fn finish(mut self, reached: crate::Reached, entries: Vec<Entry>) -> Result<Backed, BackupError> {
         self.tell()?;
@@ -374,15 +403,7 @@ impl<'r, 'w> Run<'r, 'w> {
         remove(&*self.vfs, UNFINISHED)?;
         let (files, octets) = (manifest.files(), manifest.octets());
         self.before.add(manifest);
-        let removed = self.before.beyond(self.to.keep.max(1));
-        for old in &removed {
-            remove(&*self.vfs, old)?;
-        }
-        if !removed.is_empty() {
-            // No manifest may come back without its files.
-            self.vfs.sync_dir("").map_err(writing("the directory"))?;
-            self.before.forget(&removed);
-        }
+        let removed = self.retire()?;
         let removed_octets = self.sweep(&[])?;
         Ok(Backed {
             manifest: name,

@@ -13,6 +13,7 @@
 //! log/00000003.g2, log/00000012.side      compacted segments, large messages
 //! snapshot/..., tls/..., config.toml
 //! UNFINISHED, tmp/, lock                  of a run under way or interrupted
+//! readers                                 a lock that is shared by those who read
 //! ```
 //!
 //! SHA-256 is an argument ([`Sums`]): this crate has no cryptography. It must not decide what a store starts from
@@ -52,6 +53,9 @@ const UNFINISHED: &str = "UNFINISHED";
 /// Files on their way to their names.
 const TMP: &str = "tmp";
 const LOCK: &str = "lock";
+/// Held together by those who read backups: as long as there is one, no manifest goes. A run that would remove some
+/// leaves that to the next one, so that neither ever waits for the other.
+const READERS: &str = "readers";
 /// Directories of a backup, and of what a restore writes.
 const DIRS: [&str; 3] = [crate::segment::DIR, crate::snapshot::DIR, "tls"];
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::manifest::{Entry, Manifest, number_of};
-use super::{ABOUT, BackupError, MANIFEST, Sums, reading, sum_of};
+use super::{ABOUT, BackupError, MANIFEST, READERS, Sums, reading, sum_of};
 use crate::id::UnixTime;
-use crate::vfs::{File, Open, Source, Tree, Vfs};
+use crate::vfs::{File, Lock, Open, Source, Tree, Vfs};
 
 /// A manifest that was found, good or not.
 #[derive(Clone, Debug)]
@@ -26,6 +27,24 @@ pub struct Backups {
     pub(super) sums: SumsOf,
     /// The newest first.
     found: Vec<FoundManifest>,
+    /// What is listed stays.
+    _reads: Option<Box<dyn Lock>>,
+}
+
+/// Looks for the lock again so often, and after this time: whoever removes manifests is done in a moment.
+const TRIES: u32 = 200;
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Takes part in the lock of those who read; `None` where there is none: on a disk that is only read, or one that nobody
+/// has written to since this lock was thought of.
+fn readers(vfs: &dyn Vfs) -> Result<Option<Box<dyn Lock>>, BackupError> {
+    for _ in 0..TRIES {
+        match vfs.lock_shared(READERS) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(AGAIN),
+            other => return Ok(other.ok()),
+        }
+    }
+    Err(BackupError::Busy { holder: vfs.lock_holder(READERS) })
 }
 
 /// [`Sums`], which cannot be shown.
@@ -38,11 +57,16 @@ impl std::fmt::Debug for SumsOf {
 }
 
 impl Backups {
-    /// Reads the manifests of a directory.
+    /// Reads the manifests of a directory. As long as this lives, no run removes a backup there.
     ///
     /// # Errors
     /// When it cannot be read, or nothing says that it is a backup directory.
     pub fn open(vfs: Arc<dyn Vfs>, sums: &Sums) -> Result<Backups, BackupError> {
+        let reads = readers(&*vfs)?;
+        Ok(Backups { _reads: reads, ..Backups::list(vfs, sums)? })
+    }
+
+    fn list(vfs: Arc<dyn Vfs>, sums: &Sums) -> Result<Backups, BackupError> {
         let names = vfs.list("").map_err(reading("the directory"))?;
         if !names.iter().any(|name| name == ABOUT || name.starts_with(MANIFEST)) {
             return Err(BackupError::NotABackup(format!("there is neither {ABOUT} nor a manifest")));
@@ -61,10 +85,10 @@ impl Backups {
             found.push(FoundManifest { file, number, manifest });
         }
         found.sort_by_key(|found| std::cmp::Reverse(found.number));
-        Ok(Backups { vfs, sums: SumsOf(sums.clone()), found })
+        Ok(Backups { vfs, sums: SumsOf(sums.clone()), found, _reads: None })
     }
 
-    /// As [`Backups::open`], of this store and no other.
+    /// As [`Backups::open`], of this store and no other, for whoever writes there.
     pub(super) fn of_store(vfs: Arc<dyn Vfs>, sums: &Sums, store: u128) -> Result<Backups, BackupError> {
         let about = match vfs.read(ABOUT) {
             Ok(about) => about,
@@ -73,7 +97,7 @@ impl Backups {
         };
         let about = String::from_utf8_lossy(&about).into_owned();
         let said = about.lines().find_map(|line| u128::from_str_radix(line.strip_prefix("store ")?, 16).ok());
-        let backups = Backups::open(vfs, sums)?;
+        let backups = Backups::list(vfs, sums)?;
         let others = backups.good().any(|manifest| manifest.store != store);
         if others || said.is_some_and(|said| said != store) {
             return Err(BackupError::OfAnotherStore);

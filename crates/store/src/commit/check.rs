@@ -42,6 +42,16 @@ impl From<IndexError> for Stop {
     }
 }
 
+/// Rows that come into a mailbox.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    pub(super) placed: Vec<Row>,
+    /// UIDs that they had...
+    pub(super) old: Runs,
+    /// ...and those that they get.
+    pub(super) new: Runs,
+}
+
 /// Checks one batch.
 #[derive(Debug)]
 pub(crate) struct Check<'a, 'w> {
@@ -55,7 +65,10 @@ pub(crate) struct Check<'a, 'w> {
     /// Which request of the group this is.
     pub(crate) request: usize,
     pub(crate) commit: ModSeq,
+    /// The group's time, which never goes back: what is given up is decided by it.
     pub(crate) now: UnixTime,
+    /// What the clock shows: what people see of a message's time. After a clock was once far ahead, it is less.
+    pub(crate) wall: UnixTime,
     /// The clock cannot be believed: nothing is given up.
     pub(crate) frozen: bool,
     /// What is appended was accepted before: no quota refuses it.
@@ -81,7 +94,7 @@ impl Check<'_, '_> {
     }
 
     pub(crate) fn save_date(&self) -> u32 {
-        u32::try_from(self.now.secs.max(0)).unwrap_or(u32::MAX)
+        u32::try_from(self.wall.secs.max(0)).unwrap_or(u32::MAX)
     }
 
     /// Does one intent.
@@ -176,7 +189,7 @@ impl Check<'_, '_> {
             flags: flags.system,
             keywords,
             size,
-            date: date.unwrap_or(InternalDate { unix: self.now.secs, zone_minutes: 0 }),
+            date: date.unwrap_or(InternalDate { unix: self.wall.secs, zone_minutes: 0 }),
             save_date: self.save_date(),
             thread: None,
             path,
@@ -286,18 +299,7 @@ impl Check<'_, '_> {
         if more && !rows.is_empty() {
             self.within_quota(account, Usage::of(rows.iter().map(|row| row.size)))?;
         }
-        let bits = self.map_keywords(&source.keywords, to, &there, &rows)?;
-        let mut next = target.head.uid_next;
-        let mut placed = Vec::with_capacity(rows.len());
-        let (mut old, mut new) = (Runs::default(), Runs::default());
-        for row in &rows {
-            let uid = next.ok_or(Refused::Limit("the mailbox's UIDs are used up"))?;
-            next = uid.next();
-            old.insert(row.uid.get());
-            new.insert(uid.get());
-            let keywords = mapped(row.keywords, &bits);
-            placed.push(Row { uid, modseq: self.commit, keywords, save_date: self.save_date(), ..*row });
-        }
+        let Arrived { placed, old, new } = self.arrive(&rows, &source.keywords, to, &target, &there)?;
         if !placed.is_empty() {
             self.emit(&Record::Placed { account, mailbox: to, path, rows: placed })?;
             if remove {
@@ -307,9 +309,32 @@ impl Check<'_, '_> {
         Ok(Outcome::Copied { uid_validity: target.head.uid_validity, from: old, to: new })
     }
 
+    /// Rows that were somewhere else as they come into a mailbox: the same messages with UIDs, keywords and dates of it.
+    pub(super) fn arrive(
+        &mut self,
+        rows: &[Row],
+        keywords: &[Keyword],
+        to: MailboxId,
+        target: &Mailbox,
+        there: &Rows,
+    ) -> Result<Arrived, Stop> {
+        let bits = self.map_keywords(keywords, to, there, rows)?;
+        let mut next = target.head.uid_next;
+        let mut arrived = Arrived::default();
+        for row in rows {
+            let uid = next.ok_or(Refused::Limit("the mailbox's UIDs are used up"))?;
+            next = uid.next();
+            arrived.old.insert(row.uid.get());
+            arrived.new.insert(uid.get());
+            let (modseq, keywords) = (self.commit, mapped(row.keywords, &bits));
+            arrived.placed.push(Row { uid, modseq, keywords, save_date: self.save_date(), ..*row });
+        }
+        Ok(arrived)
+    }
+
     /// Which bit of one mailbox is which of the other, for those in use. Keywords for which the other has no room are
     /// lost (RFC 3501 s.6.4.7: flags SHOULD be kept); refusing the copy would help nobody.
-    pub(super) fn map_keywords(
+    fn map_keywords(
         &mut self,
         source: &[Keyword],
         to: MailboxId,
@@ -333,7 +358,7 @@ impl Check<'_, '_> {
 }
 
 /// A keyword set of one mailbox as one of another.
-pub(super) fn mapped(keywords: u128, bits: &[(usize, usize)]) -> u128 {
+fn mapped(keywords: u128, bits: &[(usize, usize)]) -> u128 {
     bits.iter().filter(|&&(b, _)| keywords >> b & 1 == 1).fold(0, |k, &(_, b)| k | 1 << b)
 }
 

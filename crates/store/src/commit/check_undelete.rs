@@ -3,7 +3,7 @@
 use wire::flag::{SystemFlag, SystemFlags};
 use wire::ids::Runs;
 
-use super::check::{Check, Stop, mapped};
+use super::check::{Arrived, Check, Stop};
 use crate::id::MailboxId;
 use crate::intent::{BackTo, Outcome, Refused};
 use crate::record::Record;
@@ -22,24 +22,10 @@ impl Check<'_, '_> {
         let (target, there) = self.mailbox(to)?;
         let (account, path) = self.whereabouts(to)?;
         self.within_quota(account, Usage::of(rows.iter().map(|row| row.size)))?;
-        let bits = self.map_keywords(&entry.keywords, to, &there, &rows)?;
-        let mut next = target.head.uid_next;
-        let mut placed = Vec::with_capacity(rows.len());
-        let (mut old, mut new) = (Runs::default(), Runs::default());
-        for row in &rows {
-            let uid = next.ok_or(Refused::Limit("the mailbox's UIDs are used up"))?;
-            next = uid.next();
-            old.insert(row.uid.get());
-            new.insert(uid.get());
-            placed.push(Row {
-                uid,
-                modseq: self.commit,
-                // Or the next client that expunges would take it away again.
-                flags: row.flags.without(SystemFlags::NONE.with(SystemFlag::Deleted)),
-                keywords: mapped(row.keywords, &bits),
-                save_date: self.save_date(),
-                ..*row
-            });
+        let Arrived { mut placed, old, new } = self.arrive(&rows, &entry.keywords, to, &target, &there)?;
+        for row in &mut placed {
+            // Or the next client that expunges would take it away again.
+            row.flags = row.flags.without(SystemFlags::NONE.with(SystemFlag::Deleted));
         }
         self.emit(&Record::Placed { account, mailbox: to, path, rows: placed })?;
         self.emit(&Record::Undeleted { from, uids: old.clone() })?;

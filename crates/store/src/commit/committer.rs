@@ -135,6 +135,7 @@ impl Committer {
             request: number,
             commit: ModSeq(commit),
             now,
+            wall: shared.clock.wall(),
             frozen: shared.frozen(),
             accepted: request.batch.accepted,
             records: false,

@@ -53,27 +53,11 @@ impl Front {
         to.u64(self.notes_end);
         to.u64(self.entries);
         to.u32(self.table_crc);
-        to.resize(PAGE - 4, 0);
-        let crc = crc32c::crc32c(&to);
-        to.u32(crc);
-        to
+        segment::seal(to)
     }
 
     pub(crate) fn decode(page: &[u8]) -> Result<Front, Bad> {
-        let page = page.get(..PAGE).ok_or(Bad::Damaged)?;
-        let (front, crc) = page.split_at(PAGE - 4);
-        if crc != crc32c::crc32c(front).to_le_bytes() {
-            return Err(Bad::Damaged);
-        }
-        let mut take = Take::new(front);
-        if take.slice(8) != Some(MAGIC) {
-            return Err(Bad::Damaged);
-        }
-        match take.u32() {
-            Some(FORMAT) => Front::fields(&mut take).ok_or(Bad::Damaged),
-            Some(newer) => Err(Bad::Newer(newer)),
-            None => Err(Bad::Damaged),
-        }
+        Front::fields(&mut segment::sealed(page, MAGIC, FORMAT)?).ok_or(Bad::Damaged)
     }
 
     fn fields(take: &mut Take<'_>) -> Option<Front> {

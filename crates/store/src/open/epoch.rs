@@ -26,12 +26,16 @@ use crate::vfs::Vfs;
 /// Lies in a data directory that a restore has filled, until its new epoch is durable.
 pub(crate) const RESTORED: &str = "restored";
 
+/// What becomes of it then, for a moment.
+const FORGOTTEN: &str = "restored.old";
+
 /// Lies in a data directory while a restore fills it: until then it is no store.
 pub(crate) const RESTORING: &str = "restoring";
 
 /// Commit numbers jump so far: beyond all that were given out and lost.
 const COMMITS: u64 = 1 << 32;
-/// So do ids and UIDVALIDITY beyond what is known of them: what was made after the witness last looked.
+/// So do ids and UIDVALIDITY beyond what is known of them: what was made after the witness last looked. UIDVALIDITY goes
+/// beyond the time by as much, since mailboxes that were made a moment ago, all at once, have such that are ahead of it.
 const IDS: u32 = 1 << 12;
 
 /// A secret and a tag that nobody knows yet. The tag is public; 0 stands for "not known".
@@ -47,13 +51,17 @@ pub(crate) fn is_restored(vfs: &dyn Vfs) -> Result<bool, OpenError> {
     vfs.exists(RESTORED).map_err(at(RESTORED))
 }
 
-/// The new epoch is durable.
+/// The new epoch is durable. The marker goes in two steps: one that was merely removed when the process died would come
+/// back with the next power cut, long after, and a store that was restored only once would begin another epoch.
 pub(crate) fn forget_restore(vfs: &dyn Vfs) -> Result<(), OpenError> {
-    match vfs.remove_file(RESTORED) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(RESTORED)(e)),
+    let failed = at(RESTORED);
+    match vfs.rename(RESTORED, FORGOTTEN) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        Err(_) if !vfs.exists(FORGOTTEN).map_err(at(FORGOTTEN))? => return Ok(()),
         _ => {}
     }
-    vfs.sync_dir("").map_err(at("the data directory"))
+    vfs.sync_dir("").map_err(at("the data directory"))?;
+    vfs.remove_file(FORGOTTEN).map_err(at(FORGOTTEN))
 }
 
 /// Where the log goes on, beyond everything that was lost.
@@ -74,7 +82,7 @@ pub(crate) fn begin(writer: &mut Writer, witness: &Witness) -> Result<(), OpenEr
         let mut counters = Counters {
             account: known.account.max(witness.account).saturating_add(IDS),
             mailbox: known.mailbox.max(witness.mailbox).saturating_add(IDS),
-            uid_validity: known.uid_validity.max(witness.uid_validity).saturating_add(IDS).max(timed),
+            uid_validity: known.uid_validity.max(witness.uid_validity).max(timed).saturating_add(IDS),
         };
         let mut ids: Vec<MailboxId> = published.mailboxes.keys().copied().collect();
         ids.sort_unstable();

@@ -121,6 +121,8 @@ pub struct Opening {
     /// Why a new epoch was begun: what somebody was told is kept has been lost, or the store was restored. Every mailbox
     /// has another UIDVALIDITY, so that no client takes a new message for a lost one.
     pub renewed: Option<String>,
+    /// The new epoch was begun because the store was restored, or made of what was salvaged: nothing need have been lost.
+    pub restored: bool,
     /// Records about mailboxes that are not there: their making was lost to rot, and nothing says what they were.
     pub orphans: u64,
     /// Adopted bodies whose files are missing.

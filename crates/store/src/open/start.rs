@@ -98,9 +98,8 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
     }
     // Only now: they are witnesses of what was lost.
     snapshots.set_aside(vfs)?;
-    if epoch::is_restored(vfs)? {
-        epoch::forget_restore(vfs)?;
-    }
+    let restored = epoch::is_restored(vfs)?;
+    epoch::forget_restore(vfs)?;
     let opening = Opening {
         came: if new { Came::New } else { came },
         snapshot: snapshots.used,
@@ -110,6 +109,7 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
         torn,
         rot,
         renewed: loss,
+        restored,
         orphans,
         missing_bodies,
     };

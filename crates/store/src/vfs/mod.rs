@@ -85,6 +85,13 @@ pub trait Vfs: Debug + Send + Sync {
     /// `WouldBlock` while another holds it; [`Vfs::lock_holder`] then says who.
     fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>>;
 
+    /// Takes a lock that is there together with others who take it so, without waiting: `WouldBlock` while one has it
+    /// alone, `NotFound` if nobody ever had. Nothing is written for it.
+    fn lock_shared(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The process that wrote its id into the lock last: the holder, while [`Vfs::lock`] says `WouldBlock`.
     fn lock_holder(&self, path: &str) -> Option<u32> {
         let octets = self.read(path).ok()?;

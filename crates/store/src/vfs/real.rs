@@ -110,6 +110,12 @@ impl Vfs for RealVfs {
         Ok(Box::new(RealLock { _file: file }))
     }
 
+    fn lock_shared(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+        let file = fs::File::open(self.at(path))?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared))?;
+        Ok(Box::new(RealLock { _file: file }))
+    }
+
     fn real_path(&self) -> Option<&Path> {
         Some(&self.root)
     }
@@ -285,6 +291,20 @@ mod tests {
         assert_eq!(vfs.lock_holder("lock"), Some(std::process::id()));
         drop(held);
         vfs.lock("lock").unwrap();
+    }
+
+    #[test]
+    fn several_share_a_lock_or_one_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let vfs = RealVfs::new(dir.path());
+        assert_eq!(vfs.lock_shared("readers").unwrap_err().kind(), io::ErrorKind::NotFound);
+        drop(vfs.lock("readers").unwrap());
+        let (one, two) = (vfs.lock_shared("readers").unwrap(), vfs.lock_shared("readers").unwrap());
+        drop(one);
+        assert_eq!(vfs.lock("readers").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(two);
+        let _alone = vfs.lock("readers").unwrap();
+        assert_eq!(vfs.lock_shared("readers").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl World {
         }
         let last = gone.last().and_then(|k| k.time);
         match pairs().next() {
-            Some((_, next)) if last >= next.time && last.is_some() => {
+            Some((_, next)) if last.is_some() && (last > next.time || last == next.time && !self.at_once) => {
                 Some(format!("of what went at {last:?} some is given up, some is not"))
             }
             _ => None,

@@ -3,6 +3,10 @@
 // Named in full, since an example has this file by its path.
 #[path = "life/background.rs"]
 mod background;
+#[path = "life/backups.rs"]
+mod backups;
+#[path = "life/clients.rs"]
+mod clients;
 #[path = "life/rot.rs"]
 mod rot;
 #[path = "life/ruin.rs"]
@@ -10,6 +14,8 @@ mod ruin;
 
 use crate::work::Work;
 use crate::world::{Op, Sum, When, World};
+use backups::BackupPlace;
+use clients::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::future::Future;
@@ -24,10 +30,9 @@ use store::index::guard::{Guard, Patience};
 use store::index::model::{Fate, Fault, ModelHost};
 use store::vfs::sim::{Rng, SimDisk};
 use store::{
-    AccountId, Batch, Clock, Commit, CommitError, Committed, Intent, MailboxId, Options, ReadError, Sabotage,
+    AccountId, Batch, Clock, Commit, CommitError, Committed, Intent, MailboxId, Options, Sabotage,
     SpoolError, Spooled, Store, Tuning, UnixTime,
 };
-use wire::ids::{ModSeq, Uid};
 
 const DAY: u64 = 24 * 3_600;
 
@@ -69,14 +74,6 @@ impl Clock for LifeClock {
     fn monotonic(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
-}
-
-/// A client that synchronises now and then, by what changed since the last time only.
-#[derive(Debug)]
-struct Client {
-    mailbox: MailboxId,
-    upto: ModSeq,
-    knows: BTreeMap<u32, u64>,
 }
 
 /// What may never come again.
@@ -157,6 +154,7 @@ pub struct Life {
     /// The story, for whoever replays a failing seed.
     story: String,
     pub(crate) work: Work,
+    backups: BackupPlace,
 }
 
 impl Life {
@@ -187,6 +185,7 @@ impl Life {
             ..Tuning::default()
         };
         let work = Work::new(rng.fork());
+        let backups = BackupPlace::new(&mut rng);
         Life {
             rng,
             disk,
@@ -210,6 +209,7 @@ impl Life {
             snapshots_hurt: false,
             story: String::new(),
             work,
+            backups,
         }
     }
 
@@ -245,7 +245,11 @@ impl Life {
             if self.open()? {
                 self.check("at the end")?;
                 self.die()?;
-                return if self.rng.chance(40) { self.life_after_rot() } else { Ok(()) };
+                return match self.rng.below(10) {
+                    0..=3 => self.life_after_rot(),
+                    4..=6 => self.life_after_restore(),
+                    _ => Ok(()),
+                };
             }
         }
         Err("it never opened again".into())
@@ -316,6 +320,9 @@ impl Life {
                     self.disk.crash_in(u64::MAX >> 1);
                     self.recognise()?;
                     self.read_only()?;
+                    if self.rng.chance(20) && !self.rotten {
+                        self.look_at_backups()?;
+                    }
                     return Ok(true);
                 }
             }
@@ -405,7 +412,7 @@ impl Life {
         }
         self.seen.newest_commit = commits;
         self.seen.at_last_adoption = commits;
-        self.world = World { forgettable: self.world.forgettable, ..is };
+        self.world = World { forgettable: self.world.forgettable, at_once: self.world.at_once, ..is };
         Ok(())
     }
 
@@ -421,6 +428,7 @@ impl Life {
     /// It may be given up from now on, if not by this opening with its days then by the one before.
     fn may_forget(&mut self) {
         self.world.forgettable = self.world.forgettable.max(self.over());
+        self.world.at_once |= self.tuning.undelete_days == 0;
     }
 
     /// Everything is as the model has it.
@@ -436,59 +444,6 @@ impl Life {
         }
         self.adopt(is)?;
         self.sync_clients()
-    }
-
-    /// Clients that know an older state and ask what changed must come to the present one.
-    fn sync_clients(&mut self) -> Check<()> {
-        let store = self.store.clone().expect("open");
-        let mut stay = Vec::new();
-        for mut client in std::mem::take(&mut self.clients) {
-            let id = client.mailbox;
-            let changes = match store.changes_since(id, client.upto) {
-                Ok(changes) => changes,
-                Err(ReadError::NoSuchMailbox) if self.world.mailbox(id).is_none() => continue,
-                Err(_) if self.disk.is_off() => continue,
-                Err(e) => return Err(format!("changes since {} of mailbox {id}: {e}", client.upto)),
-            };
-            let must =
-                self.world.mailbox(id).ok_or_else(|| format!("changes of mailbox {id}, which is gone"))?;
-            for row in &changes.rows {
-                client.knows.insert(row.uid.get(), row.modseq.0);
-            }
-            client.knows.retain(|uid, _| !changes.vanished.contains(*uid));
-            if !changes.vanished_complete {
-                client
-                    .knows
-                    .retain(|uid, _| Uid::new(*uid).is_some_and(|uid| changes.view.row(uid).is_some()));
-            }
-            let is: BTreeMap<u32, u64> =
-                must.rows.iter().map(|(uid, m)| (*uid, m.modseq.unwrap_or(0))).collect();
-            if client.knows != is {
-                return Err(format!(
-                    "mailbox {id}: a client that knew it at {} comes to {:?}, not {is:?}",
-                    client.upto, client.knows
-                ));
-            }
-            if changes.upto < client.upto {
-                return Err(format!(
-                    "mailbox {id}: HIGHESTMODSEQ went from {} back to {}",
-                    client.upto, changes.upto
-                ));
-            }
-            client.upto = changes.upto;
-            // Some stay behind, to ask about more the next time.
-            stay.push(client);
-        }
-        self.clients = stay;
-        while self.clients.len() < 3 {
-            let all: Vec<MailboxId> = self.world.mailboxes().filter_map(|m| m.id).collect();
-            if all.is_empty() {
-                break;
-            }
-            let mailbox = all[self.rng.index(all.len())];
-            self.clients.push(Client { mailbox, upto: ModSeq(0), knows: BTreeMap::new() });
-        }
-        Ok(())
     }
 
     /// The first accounts.
@@ -519,6 +474,7 @@ impl Life {
                 }
                 12..=16 => self.commit()?,
                 17 | 18 if self.rng.chance(15) => self.ask_for_a_snapshot()?,
+                17 | 18 if self.rng.chance(15) && !self.rotten => self.back_up()?,
                 17 | 18 if self.rng.chance(30) => self.compact(),
                 18 if self.rng.chance(30) => self.pass_days(),
                 18 if self.rng.chance(40) => self.forgets()?,
@@ -750,6 +706,7 @@ impl Life {
         let fate = self.fate(death);
         self.note(format!("{death:?}, index {fate:?}"));
         self.disk.restart(power);
+        self.backups.disk.restart(power);
         self.boot += u32::from(power);
         self.model = Arc::new(self.model.restart(self.disk.vfs(), fate));
         // Only now: whatever it still tries reaches neither the disk nor the index.

@@ -109,3 +109,13 @@ fn a_store_that_cuts_rot_off_is_found() {
 fn a_compaction_that_goes_by_counts_is_found() {
     finds(Sabotage::LivenessFromCounters);
 }
+
+#[test]
+fn a_backup_whose_files_may_go_meanwhile_is_found() {
+    finds(Sabotage::BackupWithoutHold);
+}
+
+#[test]
+fn a_backup_whose_names_are_not_durable_is_found() {
+    finds(Sabotage::BackupNamesNotSynced);
+}

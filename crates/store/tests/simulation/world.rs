@@ -93,6 +93,8 @@ pub struct World {
     pub ops: u64,
     /// What was expunged before this may have been given up.
     pub forgettable: u64,
+    /// Something may have been given up in the second in which it went: what went later in that second is still there.
+    pub at_once: bool,
 }
 
 /// A batch as the model sees it.
@@ -250,6 +252,13 @@ impl World {
             account.differs(there).map(|what| format!("account {login}: {what}"))
         });
         account.or_else(|| self.kept_differs(is))
+    }
+
+    /// A new epoch begins: every mailbox gets a new UIDVALIDITY.
+    pub fn renew(&mut self) {
+        for mailbox in self.accounts.values_mut().flat_map(|a| a.mailboxes.values_mut()) {
+            mailbox.validity = None;
+        }
     }
 
     /// The mailbox of this id.

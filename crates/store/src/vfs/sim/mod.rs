@@ -57,8 +57,16 @@ struct State {
     operations: u64,
     syncs: u64,
     writes: u64,
-    locks: BTreeMap<String, u64>,
+    locks: BTreeMap<String, Held>,
     faults: Faults,
+}
+
+/// A lock that is held.
+#[derive(Debug)]
+struct Held {
+    life: u64,
+    shared: bool,
+    holders: u32,
 }
 
 /// What goes wrong while the machine runs. Counts are from the moment of the call, 0 being the next.
@@ -137,6 +145,11 @@ impl SimDisk {
             // Only now: after a kill, a removed name may still come back when the power goes.
             state.forget_nameless();
         }
+    }
+
+    /// Nothing of what was planned goes wrong any more, until something else is planned.
+    pub fn forget_faults(&self) {
+        self.state().faults = Faults::default();
     }
 
     /// So many operations changed the disk so far.
@@ -482,6 +495,7 @@ impl Vfs for SimVfs {
         if state.locks.contains_key(path) {
             return Err(ErrorKind::WouldBlock.into());
         }
+        let held = Held { life: self.life, shared: false, holders: 1 };
         let ino = match state.find(path) {
             Ok(ino) => ino,
             Err(_) => state.add(path, Node::File(FileNode::default()))?,
@@ -489,7 +503,19 @@ impl Vfs for SimVfs {
         let file = state.file(ino)?;
         file.set_len(0);
         file.write(0, pid.as_bytes());
-        state.locks.insert(path.to_owned(), self.life);
+        state.locks.insert(path.to_owned(), held);
+        Ok(Box::new(SimLock { disk: self.disk.clone(), life: self.life, path: path.to_owned() }))
+    }
+
+    fn lock_shared(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+        let mut state = self.state()?;
+        state.find(path)?;
+        let free = Held { life: self.life, shared: true, holders: 0 };
+        let held = state.locks.entry(path.to_owned()).or_insert(free);
+        if !held.shared {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        held.holders += 1;
         Ok(Box::new(SimLock { disk: self.disk.clone(), life: self.life, path: path.to_owned() }))
     }
 }
@@ -506,7 +532,11 @@ impl Lock for SimLock {}
 impl Drop for SimLock {
     fn drop(&mut self) {
         let mut state = self.disk.state();
-        if state.locks.get(&self.path) == Some(&self.life) {
+        let Some(held) = state.locks.get_mut(&self.path).filter(|held| held.life == self.life) else {
+            return;
+        };
+        held.holders -= 1;
+        if held.holders == 0 {
             state.locks.remove(&self.path);
         }
     }

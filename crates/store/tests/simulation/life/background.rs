@@ -10,6 +10,7 @@ impl Life {
         if self.store().health().mode == Mode::LowSpace {
             // On a full disk what could be brought back makes room, the oldest first.
             self.world.forgettable = self.world.forgettable.max(self.clock.seconds() + DAY);
+            self.world.at_once = true;
         }
         for _ in 0..1 + self.rng.below(6) {
             let more = self.store().step_compact();

@@ -3,7 +3,7 @@
 
 use super::{Check, Life};
 use crate::world::World;
-use store::{Reader, Start};
+use store::{Reached, Reader, Start};
 
 impl Life {
     /// Octets of the log go bad, the store is opened, and goes on: from then on it holds what it showed.
@@ -74,9 +74,9 @@ impl Life {
         Ok(())
     }
 
-    /// The log's last group.
-    pub(super) fn reached(&self) -> Check<u64> {
+    /// Where the log ends.
+    pub(super) fn reached(&self) -> Check<Reached> {
         let reader = Reader::open(self.disk.vfs(), Start::Snapshot, &|_| {});
-        Ok(reader.map_err(|e| format!("it cannot be read: {e}"))?.reached().seq)
+        Ok(reader.map_err(|e| format!("it cannot be read: {e}"))?.reached())
     }
 }

@@ -29,9 +29,15 @@ impl Life {
         if logs.is_empty() {
             return Ok(None);
         }
-        let whole = self.reached()?;
-        let (path, len) = logs[self.rng.index(logs.len())].clone();
-        let at = self.rng.below(len);
+        let reached = self.reached()?;
+        let (mut path, len) = logs[self.rng.index(logs.len())].clone();
+        let mut at = self.rng.below(len);
+        // Often near the end, where little lies behind it that tells of what was lost.
+        let last = format!("log/{:08}.seg", reached.segment);
+        if self.rng.chance(50) && reached.end > 0 && logs.iter().any(|(path, _)| *path == last) {
+            path = last;
+            at = reached.end - 1 - self.rng.below(reached.end.min(16 << 10));
+        }
         // A whole small group at the end that reads as zeros, and nobody left who knew it: that nobody can notice.
         let how = if unwitnessed || self.rng.chance(60) {
             Rot::Flip(self.rng.below(8) as u8)
@@ -52,7 +58,7 @@ impl Life {
         self.store = Some(store.clone());
         if opening.torn.is_some() {
             // A group that was never whole is the last one: with anything good behind it, it was.
-            let now = self.reached()?;
+            let (whole, now) = (reached.seq, self.reached()?.seq);
             if now + 1 < whole {
                 return Err(format!("rot in {path} at {at} was cut: {whole} groups are {now}; {opening:?}"));
             }
