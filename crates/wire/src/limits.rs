@@ -36,6 +36,8 @@ pub const DSN_NOTIFY: usize = 28;
 pub const DSN_ENVID: usize = 100;
 /// See `DSN_NOTIFY`.
 pub const DSN_ORCPT: usize = 500;
+/// Octets of a message that a report of its failure brings back whole: who gets the report has it already.
+pub const DSN_ORIGINAL: u64 = 10 << 20;
 /// Unknown or out-of-place commands before the connection is closed: a person types fewer, a scanner more.
 pub const BAD_COMMANDS: u32 = 20;
 /// `Received` headers after which a message is taken to be looping. RFC 5321 s.6.3 asks for 100 at least.
