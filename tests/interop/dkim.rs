@@ -124,7 +124,11 @@ fn mail_auth_with(keys: &[Key]) -> (MessageAuthenticator, Cache<Box<str>, Txt>) 
     let records = Cache(Mutex::new(HashMap::new()));
     for key in keys {
         let record = DomainKey::parse(key.record().unwrap().as_bytes());
-        records.insert(format!("{}.", key.name()).into(), Txt::from(record), Instant::now());
+        records.insert(
+            format!("{}.", key.name()).into(),
+            Txt::from(record),
+            tokio::time::Instant::now().into_std(),
+        );
     }
     (MessageAuthenticator::new(config, options).unwrap(), records)
 }
@@ -229,7 +233,7 @@ fn opendkim_verifies_both_signatures() {
     .unwrap();
     let mut wrong = Vec::new();
     for (n, (file, (what, _))) in files(directory.path(), &messages).iter().zip(&messages).enumerate() {
-        let done = run(Command::new(&program).arg("-x").arg(path("conf")).args(["-v", "-t"]).arg(file));
+        let done = run(Command::new(&program).arg("-x").arg(path("conf")).args(["-vv", "-t"]).arg(file));
         let said = [done.stdout, done.stderr].concat();
         let said = String::from_utf8_lossy(&said).replace("\n\t", " ");
         let passes = said.matches("dkim=pass").count();
