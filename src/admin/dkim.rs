@@ -1,5 +1,7 @@
 //! DKIM keys: what of them is to be published, new ones instead of old ones, and none for domains that are gone.
 
+use std::cmp::Reverse;
+
 use store::{Batch, Intent};
 
 use super::{Admin, Answer, DkimRow, DkimState, Error, address};
@@ -129,8 +131,11 @@ fn unreadable(why: store::index::IndexError) -> Error {
     Error::Unreadable { why: why.to_string() }
 }
 
+/// By domain, newest first, the kind that every server knows first.
 fn rows(keys: &[Key]) -> Result<Vec<DkimRow>, Error> {
-    keys.iter().map(row).collect()
+    let mut keys: Vec<&Key> = keys.iter().collect();
+    keys.sort_by_key(|key| (&key.domain, Reverse(key.created), key.algorithm));
+    keys.into_iter().map(row).collect()
 }
 
 fn row(key: &Key) -> Result<DkimRow, Error> {

@@ -282,7 +282,7 @@ pub enum Answer {
         /// Its address.
         address: String,
     },
-    /// DKIM keys, by domain and selector.
+    /// DKIM keys, by domain, newest first.
     Dkim(Vec<DkimRow>),
     /// Deleted mail, newest first.
     Deleted {
