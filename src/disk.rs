@@ -1,6 +1,10 @@
-//! Waiting for the disk on a thread of the runtime, in such a way that other connections go on meanwhile.
+//! Waiting for the disk on a thread of the runtime, in such a way that other connections go on meanwhile; and how much
+//! may be read ahead of clients, all together.
 //!
 //! It knows no protocol; rooms above say what is to be read or committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use store::{Batch, CommitError, Committed, Store};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -46,6 +50,57 @@ pub async fn commit(store: &Store, batch: Batch) -> Result<Committed, CommitErro
     store.commit_here(batch).await
 }
 
+/// Octets that may be held of what was read ahead of all clients: a dozen that read at full speed have enough of it,
+/// and it is all that those get who ask for much and take nothing.
+const AHEAD: u64 = 16 << 20;
+
+/// What may be read ahead of clients. Clones are the same memory.
+#[derive(Clone, Debug)]
+pub struct Ahead(Arc<AtomicU64>);
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead::of(AHEAD)
+    }
+}
+
+impl Ahead {
+    /// So many octets in all.
+    #[must_use]
+    pub fn of(octets: u64) -> Ahead {
+        Ahead(Arc::new(AtomicU64::new(octets)))
+    }
+
+    /// The right to hold so many octets; `None` while others hold too much. Who has none reads little at a time.
+    #[must_use]
+    pub fn take(&self, octets: u64) -> Option<Held> {
+        let took = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(octets));
+        took.ok().map(|_| Held { ahead: self.clone(), octets })
+    }
+}
+
+/// The right to hold octets; given back when dropped.
+#[derive(Debug)]
+pub struct Held {
+    ahead: Ahead,
+    octets: u64,
+}
+
+impl Held {
+    /// Gives back what is more than so many.
+    pub fn keep(&mut self, octets: u64) {
+        let kept = self.octets.min(octets);
+        self.ahead.0.fetch_add(self.octets - kept, Ordering::Relaxed);
+        self.octets = kept;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.keep(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -54,6 +109,19 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn what_is_held_of_the_reading_ahead_comes_back() {
+        let ahead = Ahead::of(100);
+        let mut first = ahead.take(60).unwrap();
+        assert!(ahead.take(41).is_none());
+        first.keep(10);
+        first.keep(50);
+        let second = ahead.take(90).unwrap();
+        assert!(ahead.take(1).is_none());
+        drop((first, second));
+        assert!(ahead.take(100).is_some());
+    }
 
     #[test]
     fn a_blocked_thread_stops_nobody_once_another_stands_in() {

@@ -2,22 +2,25 @@
 //! may open. Commands that change something reach the running server this way.
 //!
 //! Both ends carry a version, since an upgrade may leave an old server running beside a new program. Input is
-//! bounded in length and time: a stuck client costs one of a few places, never the server.
+//! bounded in length and time. Who connects and asks for nothing is in nobody's way: when there are too many of those,
+//! the one that has waited longest goes.
 //!
 //! An import or export goes on behind its answer, in the frames of `port::frames`; the connection then ends with it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Answer, Error, Request};
 
@@ -27,8 +30,10 @@ const VERSION: u32 = 1;
 const REQUEST: u64 = 256 * 1024;
 /// Octets of an answer: room for a list of 100,000 accounts.
 const ANSWER: u64 = 64 * 1024 * 1024;
-/// Clients served at once; each is a person or a script on this host.
-const CLIENTS: usize = 16;
+/// Requests under way at once, imports and backups among them; each is of the owner's or root's.
+const AT_WORK: usize = 128;
+/// Connections that have asked for nothing yet, or for nothing more.
+const IDLE: usize = 64;
 /// How long a client may take to send a request or to read its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the program waits for an answer: a removal may take a while on a slow disk.
@@ -129,9 +134,9 @@ impl Control {
     {
         let answer = Arc::new(answer);
         let transfer = Arc::new(transfer);
-        let places = Arc::new(Semaphore::new(CLIENTS));
+        let idlers = Arc::new(Idlers::default());
+        let places = Arc::new(Semaphore::new(AT_WORK));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -146,11 +151,12 @@ impl Control {
                 continue;
             }
             let (answer, transfer) = (Arc::clone(&answer), Arc::clone(&transfer));
+            let idle = idlers.enter();
+            let client = Client { idlers: Arc::clone(&idlers), places: Arc::clone(&places) };
             tokio::spawn(async move {
-                if let Err(error) = converse(stream, &*answer, &transfer).await {
+                if let Err(error) = client.converse(stream, idle, &*answer, &transfer).await {
                     tracing::debug!(%error, "control socket: conversation ended");
                 }
-                drop(place);
             });
         }
     }
@@ -168,49 +174,114 @@ fn may_ask(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
 }
 
-/// One client: requests one after the other until it hangs up.
-async fn converse<F, Fut, T>(stream: UnixStream, answer: &F, transfer: &Arc<T>) -> io::Result<()>
-where
-    F: Fn(Request) -> Fut,
-    Fut: Future<Output = Result<Answer, Error>>,
-    T: Fn(&Request, StdUnixStream) + Send + Sync + 'static,
-{
-    let (read, mut write) = stream.into_split();
-    let mut read = tokio::io::BufReader::new(read);
-    loop {
-        let mut line = zeroize::Zeroizing::new(Vec::new());
-        let mut bounded = (&mut read).take(REQUEST);
-        let got = tokio::time::timeout(PATIENCE, bounded.read_until(b'\n', &mut line)).await??;
-        if got == 0 {
-            return Ok(());
+/// The connections that no request is under way on, in the order in which they came.
+#[derive(Debug, Default)]
+struct Idlers {
+    waiting: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    next: AtomicU64,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Idle {
+    idlers: Arc<Idlers>,
+    number: u64,
+    /// Ends when it must go.
+    sent_away: oneshot::Receiver<()>,
+}
+
+impl Idlers {
+    /// One more; when there are too many, the first of them is sent away.
+    fn enter(self: &Arc<Idlers>) -> Idle {
+        let (stay, sent_away) = oneshot::channel();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = self.waiting();
+        waiting.insert(number, stay);
+        if waiting.len() > IDLE {
+            waiting.pop_first();
         }
-        let whole = line.ends_with(b"\n");
-        let mut goes_on = None;
-        let result = match understand(&line, whole) {
-            Ok(request) if request.is_transfer() => {
-                let result = answer(request.clone()).await;
-                goes_on = result.is_ok().then_some(request);
-                result
+        drop(waiting);
+        Idle { idlers: Arc::clone(self), number, sent_away }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<()>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.idlers.waiting().remove(&self.number);
+    }
+}
+
+/// What serves one client.
+struct Client {
+    idlers: Arc<Idlers>,
+    places: Arc<Semaphore>,
+}
+
+impl Client {
+    /// Requests one after the other until it hangs up.
+    async fn converse<F, Fut, T>(
+        self,
+        stream: UnixStream,
+        mut idle: Idle,
+        answer: &F,
+        transfer: &Arc<T>,
+    ) -> io::Result<()>
+    where
+        F: Fn(Request) -> Fut,
+        Fut: Future<Output = Result<Answer, Error>>,
+        T: Fn(&Request, StdUnixStream) + Send + Sync + 'static,
+    {
+        let (read, mut write) = stream.into_split();
+        let mut read = tokio::io::BufReader::new(read);
+        loop {
+            let mut line = zeroize::Zeroizing::new(Vec::new());
+            let mut bounded = (&mut read).take(REQUEST);
+            let reading = tokio::time::timeout(PATIENCE, bounded.read_until(b'\n', &mut line));
+            let got = tokio::select! {
+                got = reading => got??,
+                _ = &mut idle.sent_away => return Err(io::Error::other("it asked for nothing, and others wait")),
+            };
+            if got == 0 {
+                return Ok(());
             }
-            Ok(request) => answer(request).await,
-            Err(error) => Err(error),
-        };
-        let mut reply = serde_json::to_vec(&Reply::of(result))?;
-        reply.push(b'\n');
-        tokio::time::timeout(PATIENCE, write.write_all(&reply)).await??;
-        if let Some(request) = goes_on {
-            if !read.buffer().is_empty() {
-                return Err(io::Error::other("it went on before it was answered"));
+            drop(idle);
+            let whole = line.ends_with(b"\n");
+            let mut goes_on = None;
+            let place = Arc::clone(&self.places).try_acquire_owned();
+            let result = match understand(&line, whole) {
+                Ok(_) if place.is_err() => {
+                    Err(Error::Control { why: "too many requests are under way".into() })
+                }
+                Ok(request) if request.is_transfer() => {
+                    let result = answer(request.clone()).await;
+                    goes_on = result.is_ok().then_some(request);
+                    result
+                }
+                Ok(request) => answer(request).await,
+                Err(error) => Err(error),
+            };
+            let mut reply = serde_json::to_vec(&Reply::of(result))?;
+            reply.push(b'\n');
+            tokio::time::timeout(PATIENCE, write.write_all(&reply)).await??;
+            if let Some(request) = goes_on {
+                if !read.buffer().is_empty() {
+                    return Err(io::Error::other("it went on before it was answered"));
+                }
+                let stream = read.into_inner().reunite(write).map_err(io::Error::other)?.into_std()?;
+                stream.set_nonblocking(false)?;
+                let transfer = Arc::clone(transfer);
+                return tokio::task::spawn_blocking(move || transfer(&request, stream))
+                    .await
+                    .map_err(io::Error::other);
             }
-            let stream = read.into_inner().reunite(write).map_err(io::Error::other)?.into_std()?;
-            stream.set_nonblocking(false)?;
-            let transfer = Arc::clone(transfer);
-            return tokio::task::spawn_blocking(move || transfer(&request, stream))
-                .await
-                .map_err(io::Error::other);
-        }
-        if !whole {
-            return Ok(()); // Where the next request would begin is not known.
+            if !whole {
+                return Ok(()); // Where the next request would begin is not known.
+            }
+            idle = self.idlers.enter();
         }
     }
 }
@@ -347,6 +418,20 @@ mod tests {
             let one = br#"{"version":1,"request":{"domain-add":{"name":"x"}}}"#;
             let both = [&one[..], b"\n", one, b"\n"].concat();
             assert_eq!(raw(&path, &both).lines().count(), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn three_hundred_that_ask_for_nothing_are_in_nobodys_way() {
+        with_server(|path| {
+            let idle: Vec<StdUnixStream> = (0..300).map(|_| StdUnixStream::connect(&path).unwrap()).collect();
+            assert!(matches!(ask(&path, &Request::Status), Asked::Answered(Err(Error::Full))));
+            // The first have gone to make room; the last stays, so nobody's time had to run out.
+            assert_eq!((&idle[0]).read(&mut [0]).unwrap(), 0);
+            idle[299].set_nonblocking(true).unwrap();
+            let stays = (&idle[299]).read(&mut [0]).unwrap_err();
+            assert_eq!(stays.kind(), io::ErrorKind::WouldBlock);
         })
         .await;
     }

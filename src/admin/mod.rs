@@ -48,7 +48,7 @@ pub struct Admin {
     /// Held while something is looked at and then changed: two commands at once must not, between them, leave an
     /// alias leading nowhere.
     changing: Arc<Mutex<()>>,
-    transfers: transfer::Transfers,
+    imports: Arc<transfer::Imports>,
 }
 
 impl fmt::Debug for Admin {
@@ -68,7 +68,7 @@ impl Admin {
         keyring: Keyring,
         server: Option<Facts>,
     ) -> Admin {
-        Admin { store, directory, door, keyring, server, changing: Arc::default(), transfers: Arc::default() }
+        Admin { store, directory, door, keyring, server, changing: Arc::default(), imports: Arc::default() }
     }
 
     /// Does what is asked. On an error nothing has changed.

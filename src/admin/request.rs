@@ -510,7 +510,7 @@ pub struct StoreStatus {
     pub last_sync_ms: f64,
     /// The last snapshot: a start that cannot use the index begins with it.
     pub snapshot: Option<SnapshotStatus>,
-    /// Why the last try to make one failed, or what is wrong with one that is there.
+    /// Why the last try to make one failed.
     pub snapshot_problem: Option<String>,
     /// Octets that compaction gave back to the file system since the store was opened.
     pub compacted_octets: u64,
@@ -518,6 +518,9 @@ pub struct StoreStatus {
     pub compaction_problem: Option<String>,
     /// Octets free on its file system, if they can be told.
     pub free: Option<u64>,
+    /// Octets that must be free there for new mail to be taken.
+    #[serde(default)]
+    pub wanted_free: u64,
     /// True while a jump of the clock keeps everything that destroys from happening.
     pub time_frozen: bool,
     /// For how many seconds more, unless `clock accept` ends it.

@@ -53,12 +53,11 @@ impl Admin {
                 messages: snapshot.rows,
                 octets: snapshot.octets,
             }),
-            snapshot_problem: health.snapshot_failed.or_else(|| {
-                health.bad_snapshots.first().map(|bad| format!("{} is bad: {}", bad.file, bad.what))
-            }),
+            snapshot_problem: health.snapshot_failed,
             compacted_octets: health.compacted_octets,
             compaction_problem: health.compaction_failed,
             free: health.free,
+            wanted_free: health.wanted,
             time_frozen: health.time_frozen,
             frozen_seconds: health.frozen_for.as_secs(),
             trouble,

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,36 +16,50 @@ use crate::port::{self, FrameSink, StoreSink};
 /// How long an import waits for another into the same account: one whose program was just killed ends soon.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Accounts that an import into is under way. Two at once would not see each other's messages, and so each message twice.
-pub(super) type Transfers = Arc<(Mutex<HashSet<AccountId>>, Condvar)>;
+/// The imports under way.
+#[derive(Debug, Default)]
+pub(super) struct Imports {
+    /// Their accounts. Two at once would not see each other's messages, and so each message twice.
+    accounts: Mutex<HashSet<AccountId>>,
+    ended: Condvar,
+    /// None may go on.
+    stopping: AtomicBool,
+}
 
 /// An import's hold on its account.
 struct Hold {
-    transfers: Transfers,
+    imports: Arc<Imports>,
     account: AccountId,
 }
 
 impl Hold {
     /// Waits for a while; `None` when another import still runs.
-    fn take(transfers: &Transfers, account: AccountId) -> Option<Hold> {
-        let (held, ended) = &**transfers;
-        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut held, _) = ended
+    fn take(imports: &Arc<Imports>, account: AccountId) -> Option<Hold> {
+        let held = imports.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut held, _) = imports
+            .ended
             .wait_timeout_while(held, WAIT, |held| held.contains(&account))
             .unwrap_or_else(PoisonError::into_inner);
-        held.insert(account).then(|| Hold { transfers: Arc::clone(transfers), account })
+        held.insert(account).then(|| Hold { imports: Arc::clone(imports), account })
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let (held, ended) = &*self.transfers;
-        held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
-        ended.notify_all();
+        self.imports.accounts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
+        self.imports.ended.notify_all();
     }
 }
 
 impl Admin {
+    /// Ends the imports that are under way: each settles what came, and says why it takes no more. Blocks for `most` at
+    /// the longest.
+    pub fn end_imports(&self, most: Duration) {
+        self.imports.stopping.store(true, Ordering::Relaxed);
+        let held = self.imports.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.imports.ended.wait_timeout_while(held, most, |held| !held.is_empty()));
+    }
+
     /// Whether a transfer may begin.
     ///
     /// # Errors
@@ -72,11 +87,13 @@ impl Admin {
         let Ok(account) = find(&self.store.directory(), account) else { return };
         let result = match request {
             Request::Import { dry_run, .. } => {
-                let Some(_hold) = Hold::take(&self.transfers, account.id) else {
+                let Some(_hold) = Hold::take(&self.imports, account.id) else {
                     return port::frames::refuse(&stream, &port::Error::Busy);
                 };
                 tracing::info!(account = account.login, dry_run, "import begins");
-                port::receive(stream, &mut StoreSink::new(self.store.clone(), account.id, *dry_run))
+                let stopping = || self.imports.stopping.load(Ordering::Relaxed);
+                let mut sink = StoreSink::new(self.store.clone(), account.id, *dry_run);
+                port::receive_until(&stopping, stream, &mut sink)
             }
             _ => {
                 tracing::info!(account = account.login, "export begins");

@@ -33,7 +33,14 @@ pub(super) fn domain(ask: &Asker, command: DomainCommand) -> Result<ExitCode, Fa
             tell(output.json, &rows, || domains(&rows))
         }
         DomainCommand::Remove { name, sure, output } => {
-            secret::confirm(sure.yes, &name, &format!("No mail for {name} will be taken any more."))?;
+            if !sure.yes {
+                let Answer::Domains(rows) = ask.ask(&Request::DomainList)? else { return strange() };
+                let wanted = address::domain(&name)?;
+                if !rows.iter().any(|row| row.name == wanted) {
+                    return Err(crate::admin::Error::NoSuchDomain { name: wanted }.into());
+                }
+                secret::confirm(false, &name, &format!("No mail for {name} will be taken any more."))?;
+            }
             let Answer::DomainRemoved { name } = ask.ask(&Request::DomainRemove { name })? else {
                 return strange();
             };
@@ -118,7 +125,10 @@ fn account_address(ask: &Asker, command: AddressCommand) -> Result<ExitCode, Fai
             })
         }
         AddressCommand::Remove { account, address, sure, output } => {
-            secret::confirm(sure.yes, &address, &format!("Mail for {address} will be refused."))?;
+            if !sure.yes {
+                is_its_address(ask, &account, &address)?;
+                secret::confirm(false, &address, &format!("Mail for {address} will be refused."))?;
+            }
             let request = Request::AddressRemove { account, address };
             let Answer::AddressRemoved { login, address } = ask.ask(&request)? else { return strange() };
             tell(output.json, &json!({"login": login, "address": address}), || {
@@ -144,7 +154,14 @@ pub(super) fn alias(ask: &Asker, command: AliasCommand) -> Result<ExitCode, Fail
             tell(output.json, &rows, || aliases(&rows))
         }
         AliasCommand::Remove { address, sure, output } => {
-            secret::confirm(sure.yes, &address, &format!("Mail for {address} will be refused."))?;
+            if !sure.yes {
+                let Answer::Aliases(rows) = ask.ask(&Request::AliasList)? else { return strange() };
+                let (wanted, _) = address::address(&address)?;
+                if !rows.iter().any(|row| row.address == wanted) {
+                    return Err(crate::admin::Error::NoSuchAlias { address: wanted }.into());
+                }
+                secret::confirm(false, &address, &format!("Mail for {address} will be refused."))?;
+            }
             let Answer::AliasRemoved { address } = ask.ask(&Request::AliasRemove { address })? else {
                 return strange();
             };
@@ -179,6 +196,19 @@ fn login_lines(address: &str, made: Option<&Password>) -> String {
          It is shown this once only, and counts with or without the spaces.\n",
         shown.expose()
     )
+}
+
+/// Whether the account has such an address, before anybody is asked whether it should go.
+fn is_its_address(ask: &Asker, account: &str, given: &str) -> Result<(), Failure> {
+    let Answer::Accounts(rows) = ask.ask(&Request::AccountList)? else { return strange().map(drop) };
+    let ((whose, _), (wanted, _)) = (address::address(account)?, address::address(given)?);
+    match rows.iter().find(|row| row.login == whose || row.addresses.contains(&whose)) {
+        None => Err(crate::admin::Error::NoSuchAccount { address: whose }.into()),
+        Some(row) if !row.addresses.contains(&wanted) => {
+            Err(crate::admin::Error::NotItsAddress { address: wanted, login: row.login.clone() }.into())
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// Says how much mail goes with an account, before it does. Also finds out that there is no such account.

@@ -109,6 +109,19 @@ pub fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Str
     text
 }
 
+/// A name that may be of any length, for a table or a line: its beginning and its end.
+#[must_use]
+pub fn short(name: &str) -> String {
+    const MOST: usize = 48;
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let length = name.chars().count();
+    if length <= MOST {
+        return name.chars().map(plain).collect();
+    }
+    let begin = name.chars().take(MOST / 2 - 1);
+    begin.chain(['…']).chain(name.chars().skip(length - MOST / 2)).map(plain).collect()
+}
+
 /// Octets in words: `0 B`, `12.3 kB`, `4.0 GB` (powers of 1,000).
 #[must_use]
 pub fn octets(n: u64) -> String {
@@ -173,6 +186,17 @@ mod tests {
             "ADDRESS        MESSAGES  NOTE\n\
              a@b.test              7  x\n\
              longer@b.test     1,000  y\n"
+        );
+    }
+
+    #[test]
+    fn a_name_of_any_length_does_not_widen_a_table() {
+        assert_eq!(short("Work/2019"), "Work/2019");
+        let long = short(&format!("Start/{}/End\n", "ä".repeat(900)));
+        assert_eq!(long.chars().count(), 48);
+        assert!(
+            long.starts_with("Start/ä") && long.ends_with("ä/End\u{fffd}") && long.contains('…'),
+            "{long}"
         );
     }
 

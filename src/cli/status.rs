@@ -71,10 +71,15 @@ fn server_part(server: &ServerStatus) -> String {
 
 fn store_rows(store: &StoreStatus) -> Vec<Vec<String>> {
     let mode = match store.mode {
-        StoreMode::Serving => "in order",
-        StoreMode::LowSpace => "NEARLY FULL: new mail is refused until there is room",
-        StoreMode::ReadOnly => "READ-ONLY after a failed write: look at the log and the disk, then restart",
-        StoreMode::Closed => "closed",
+        StoreMode::Serving => "in order".to_owned(),
+        StoreMode::LowSpace => {
+            let wanted = octets(store.wanted_free);
+            format!("NEARLY FULL: new mail is refused until {wanted} are free on its file system")
+        }
+        StoreMode::ReadOnly => {
+            "READ-ONLY after a failed write: look at the log and the disk, then restart".to_owned()
+        }
+        StoreMode::Closed => "closed".to_owned(),
     };
     let mut rows = vec![
         vec!["Mail".into(), format!("{}, {}", count(store.messages, "message"), octets(store.octets))],
@@ -185,6 +190,7 @@ mod tests {
                 compacted_octets: 0,
                 compaction_problem: None,
                 free: Some(9_000_000_000),
+                wanted_free: 500_000_000,
                 time_frozen: false,
                 frozen_seconds: 0,
                 disk_errors: Vec::new(),
@@ -218,6 +224,15 @@ Store   in order, in /var/lib/penfold
         9.0 GB free on its file system
 ";
         assert_eq!(page(&example()), expected);
+    }
+
+    #[test]
+    fn a_nearly_full_disk_is_told_with_what_is_wanted() {
+        let mut status = example();
+        status.store.mode = StoreMode::LowSpace;
+        let page = page(&status);
+        assert!(page.contains("NEARLY FULL: new mail is refused until 500.0 MB are free"), "{page}");
+        assert!(page.contains("9.0 GB free"), "{page}");
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn page(rows: &[DeletedRow], messages: u64, more: bool) -> String {
                 (None, None) => (count(row.messages, "message"), "(the whole mailbox)".into()),
                 (from, subject) => (short(from.as_deref(), 30), short(subject.as_deref(), 50)),
             };
-            let (account, mailbox) = (row.account.clone(), row.mailbox.clone());
+            let (account, mailbox) = (row.account.clone(), print::short(&row.mailbox));
             vec![row.id.clone(), local(row.at), account, mailbox, octets(row.octets), from, subject]
         }),
     );
@@ -158,7 +158,12 @@ fn short(text: Option<&str>, most: usize) -> String {
 fn restored(rows: &[RestoredRow]) -> String {
     rows.iter()
         .map(|row| {
-            format!("{} back in {} of {}.\n", count(row.messages, "message"), row.mailbox, row.account)
+            format!(
+                "{} back in {} of {}.\n",
+                count(row.messages, "message"),
+                print::short(&row.mailbox),
+                row.account
+            )
         })
         .collect()
 }

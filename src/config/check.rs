@@ -79,7 +79,7 @@ impl Config {
             ("limits.connections_per_address", limits.connections_per_address as u64, 1, 1_000_000),
             ("limits.failed_logins", u64::from(limits.failed_logins), 1, 1_000_000),
             // RFC 5321 s.4.5.3.1.7 and s.4.5.3.1.8: what each server must take.
-            ("limits.message_size", limits.message_size, 65_536, 2_000_000_000),
+            ("limits.message_size", limits.message_size, 65_536, wire::limits::MESSAGE),
             ("limits.recipients", limits.recipients as u64, 100, 100_000),
         ] {
             if !(least..=most).contains(&found) {

@@ -130,7 +130,7 @@ section! {
         connections_per_address: usize = 50, shows "50";
         /// Failed logins a minute from one address before it is slowed down.
         failed_logins: u32 = 10, shows "10";
-        /// Octets of a message.
+        /// Octets of a message; what it stands at is also the most.
         message_size: u64 = limits::MESSAGE, shows "50000000";
         /// Recipients of a message.
         recipients: usize = limits::RECIPIENTS, shows "1000";

@@ -80,7 +80,9 @@ impl Config {
 /// The reader's message, with a word for what it calls by its name in Rust.
 fn in_plain_words(message: &str) -> String {
     match message.rsplit_once(", expected ") {
-        Some((found, "usize" | "u64" | "u32" | "u16")) => format!("{found}, expected a whole number"),
+        // Of undelete_days.
+        Some((found, "u16")) => format!("{found}, expected a whole number from 0 to {}", u16::MAX),
+        Some((found, "usize" | "u64" | "u32")) => format!("{found}, expected a whole number"),
         Some((found, "a string")) => format!("{found}, expected text in quotes"),
         _ => message.to_owned(),
     }
@@ -169,6 +171,9 @@ mod tests {
             ("hostname = 5", &["line 1, column 12", "`5`", "expected text in quotes"]),
             ("hostname = \"a.example\"\ndata_dir = \"\"", &["line 2, column 12", "data_dir", "found \"\""]),
             ("[log]\nlevel = \"loud\"", &["line 2, column 9", "`loud`", "`info`"]),
+            ("undelete_days = 70000", &["line 1, column 17", "70000", "from 0 to 65535"]),
+            ("undelete_days = -1", &["-1", "from 0 to 65535"]),
+            ("hostname = \"a.example\"\n[limits]\nmessage_size = 100000000", &["line 3", "at most 50000000"]),
             ("data_dir = ", &["line 1", "expected"]),
             ("[limit]\n", &["line 1", "`limit`", "`limits`"]),
             // What the values mean.

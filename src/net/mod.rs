@@ -25,7 +25,7 @@ use wire::machine::{Over, TlsFacts};
 pub use drive::drive;
 pub use gate::{Closed, Gate, Permit};
 pub use listen::{Accepted, BindError, Bound, Figures, Listening, Meter, Service, bind};
-pub use out::{HIGH_WATER, Out};
+pub use out::{HIGH_WATER, LOW_WATER, Out};
 pub use terms::{Done, Error, Stop, Stopper, Terms};
 
 /// A future in a box: what a desk's work is, so that thousands of waiting connections stay small.

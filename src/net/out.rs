@@ -11,6 +11,9 @@ use std::task::{Poll, Waker};
 /// clients with slow lines hold 25 MB at most.
 pub const HIGH_WATER: usize = 128 * 1024;
 
+/// The same for who has no part in what may be read ahead (see [`Out::room_below`]).
+pub const LOW_WATER: usize = 32 * 1024;
+
 /// The output of one connection, shared by the driver and, while a question is out, the desk.
 #[derive(Default)]
 pub struct Out {
@@ -42,9 +45,18 @@ impl Out {
 
     /// Waits while [`HIGH_WATER`] octets or more wait to be written.
     pub async fn room(&self) {
+        self.room_below(HIGH_WATER).await;
+    }
+
+    /// Waits while `water` octets or more wait to be written.
+    pub async fn room_below(&self, water: usize) {
         poll_fn(|cx| {
             let mut inner = self.lock();
-            if inner.filling.len() < HIGH_WATER {
+            if inner.filling.len() < water {
+                // What once held more gives it back: the two buffers take turns, so both come by here.
+                if inner.filling.is_empty() && inner.filling.capacity() > 4 * water {
+                    inner.filling = Vec::new();
+                }
                 return Poll::Ready(());
             }
             match &mut inner.waiter {

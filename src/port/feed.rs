@@ -36,8 +36,25 @@ pub struct Count {
     pub duplicates: u64,
     /// They are not there.
     pub refused: u64,
+    /// They are there without some of their keywords: the mailbox has no room for more names of keywords.
+    #[serde(skip_serializing_if = "is_none")]
+    pub keywords_left_out: u64,
     /// Whether the mailbox is new.
     pub made: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none(n: &u64) -> bool {
+    *n == 0
+}
+
+/// By how much what would come over is too much for the account's quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OverQuota {
+    /// Messages too many.
+    pub messages: u64,
+    /// Octets too many.
+    pub octets: u64,
 }
 
 /// Something that did not come over.
@@ -72,13 +89,22 @@ pub struct Report {
     pub renamed: Vec<(String, String)>,
     /// What did not come over, with reasons: the first thousand.
     pub refusals: Vec<Refusal>,
+    /// After a dry run: what the account has no room for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_quota: Option<OverQuota>,
+    /// What mailboxes hold more, a message in two of them counted twice: messages...
+    #[serde(skip)]
+    pub copies: u64,
+    /// ...and octets.
+    #[serde(skip)]
+    pub storage: u64,
 }
 
 impl Report {
     /// Whether everything came over.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.refused == 0 && self.not_mail == 0 && self.refusals.is_empty()
+        self.refused == 0 && self.not_mail == 0 && self.refusals.is_empty() && self.over_quota.is_none()
     }
 
     pub(super) fn tell(&mut self, what: impl fmt::Display, why: impl fmt::Display) {
@@ -228,6 +254,8 @@ impl<'a> Feed<'a> {
         self.progress.messages += 1;
         self.report.messages += 1;
         self.report.octets += octets;
+        self.report.copies += 1;
+        self.report.storage += octets;
         self.count(spot).placed += 1;
     }
 
@@ -240,7 +268,7 @@ impl<'a> Feed<'a> {
     pub(super) fn put(&mut self, message: Message, octets: &[u8]) -> Result<(), Error> {
         let Message { origin, to, flags, date } = message;
         let length = octets.len() as u64;
-        if length > wire::limits::MESSAGE {
+        if length > wire::limits::STORED_MESSAGE {
             self.refuse(origin, too_large());
             return Ok(());
         }
@@ -262,13 +290,14 @@ impl<'a> Feed<'a> {
             let Some(waiting) = self.waiting.pop_front() else {
                 return Err(Error::Talk("a fate of no message".into()));
             };
-            let (mut placed, mut refused) = (false, None);
+            let (mut placed, mut refused) = (0, None);
             for (spot, fate) in waiting.to.iter().zip(&fates) {
                 let count = self.count(*spot);
                 match fate {
-                    Fate::Placed => {
-                        placed = true;
+                    Fate::Placed | Fate::PlacedWithout(_) => {
+                        placed += 1;
                         count.placed += 1;
+                        count.keywords_left_out += u64::from(*fate != Fate::Placed);
                     }
                     Fate::Duplicate => count.duplicates += 1,
                     Fate::Refused(why) => {
@@ -278,10 +307,12 @@ impl<'a> Feed<'a> {
                 }
             }
             self.progress.messages += 1;
+            self.report.copies += placed;
+            self.report.storage += placed * waiting.octets;
             if let Some(why) = refused {
                 self.report.refused += 1;
                 self.report.tell(&waiting.origin, why);
-            } else if placed {
+            } else if placed > 0 {
                 self.report.messages += 1;
                 self.report.octets += waiting.octets;
             } else {

@@ -144,6 +144,9 @@ pub(super) enum FromLine {
     Dated(InternalDate),
     /// `From ` alone, as newer Thunderbirds write.
     Bare,
+    /// It has something like an address, a year and a time of day, but no date that there is: some programs write the
+    /// 30th of February, or a date in a form of their own.
+    Odd,
 }
 
 /// Reads a line, without its end, as a From_ line: `From ADDRESS DATE`, the date as asctime(3) writes it, a zone before
@@ -158,11 +161,43 @@ pub(super) fn from_line(line: &[u8]) -> Option<FromLine> {
     }
     let words: Vec<&[u8]> = rest.split(|b| *b == b' ' || *b == b'\t').filter(|w| !w.is_empty()).collect();
     // An address may have quoted blanks: the date is where a day of the week and a month stand side by side.
-    let at = words.windows(2).position(|pair| is_weekday(pair[0]) && month(pair[1]).is_some())?;
-    if at == 0 && !rest.starts_with(b" ") {
-        return None;
+    let at = words.windows(2).position(|pair| is_weekday(pair[0]) && month(pair[1]).is_some());
+    let date = at.filter(|at| *at > 0 || rest.starts_with(b" ")).and_then(|at| dated(words.get(at + 1..)?));
+    date.map(FromLine::Dated).or_else(|| is_odd(&words).then_some(FromLine::Odd))
+}
+
+/// Whether words look like an address and a date, whatever the date is.
+fn is_odd(words: &[&[u8]]) -> bool {
+    let Some((sender, rest)) = words.split_first() else { return false };
+    let digits = |word: &[u8]| word.iter().all(u8::is_ascii_digit) && !word.is_empty();
+    let is_sender =
+        *sender == b"-" || sender.contains(&b'@') || sender.eq_ignore_ascii_case(b"MAILER-DAEMON");
+    let has_year = |word: &&[u8]| word.split(|b| !b.is_ascii_digit()).any(|run| run.len() == 4);
+    let has_time = |word: &&[u8]| {
+        let mut parts = word.split(|b| *b == b':');
+        parts.clone().count() >= 2 && parts.all(|part| part.len() <= 2 && digits(part))
+    };
+    is_sender && rest.iter().any(has_year) && rest.iter().any(has_time)
+}
+
+/// Whether octets begin with the header of a message that has been sent: fields, with one among them that such a
+/// message has.
+pub(super) fn is_header(octets: &[u8]) -> bool {
+    const SENT: [&str; 7] =
+        ["date", "from", "message-id", "received", "return-path", "delivered-to", "subject"];
+    let mut found = false;
+    for line in octets.split(|b| *b == b'\n').take(200) {
+        match line {
+            b"" | b"\r" => break,
+            [b' ' | b'\t', ..] => {}
+            line if is_field(line) => {
+                let name = line.split(|b| *b == b':').next().unwrap_or_default();
+                found |= SENT.iter().any(|sent| name.eq_ignore_ascii_case(sent.as_bytes()));
+            }
+            _ => return false,
+        }
     }
-    dated(words.get(at + 1..)?).map(FromLine::Dated)
+    found
 }
 
 fn is_weekday(word: &[u8]) -> bool {
@@ -316,8 +351,12 @@ mod tests {
             ("From here on Friday we walk", None),
             ("From Mon Jan to Feb", None),
             ("From Fri Jul  8 12:08:34 2011", None), // Nobody sent it.
-            ("From a@b.test Fri Jul 32 12:08:34 2011", None),
-            ("From a@b.test Fri Jul  8 25:08:34 2011", None),
+            ("From a@b.test Fri Jul 32 12:08:34 2011", Some(FromLine::Odd)),
+            ("From a@b.test Fri Jul  8 25:08:34 2011", Some(FromLine::Odd)),
+            ("From - 2011-07-08T12:08:34", None),
+            ("From - 2011-07-08 12:08:34", Some(FromLine::Odd)),
+            ("From a@b.test 8/7/2011 9:08", Some(FromLine::Odd)),
+            ("From here 2011-07-08 12:08:34", None),
             ("From a@b.test Fri Jul  8 12:08:34", None),
             ("From: a@b.test Fri Jul  8 12:08:34 2011", None),
             (">From a@b.test Fri Jul  8 12:08:34 2011", None),

@@ -389,7 +389,7 @@ impl<'a> Reader<'a> {
         octets.clear();
         octets.shrink_to(4 << 20);
         // One octet over the limit is enough to know.
-        let read = content.take(limits::MESSAGE + 1).read_to_end(&mut octets);
+        let read = content.take(limits::STORED_MESSAGE + 1).read_to_end(&mut octets);
         if let Err(why) = read {
             let gone = why.kind() == io::ErrorKind::NotFound;
             feed.refuse(
@@ -398,7 +398,7 @@ impl<'a> Reader<'a> {
             );
             return Ok(false);
         }
-        if octets.len() as u64 > limits::MESSAGE {
+        if octets.len() as u64 > limits::STORED_MESSAGE {
             feed.refuse(described(&held.name(), &octets), too_large());
             return Ok(false);
         }

@@ -299,10 +299,26 @@ impl Sink for FrameSink {
 /// # Errors
 /// Whatever ended it before; the other end has been told.
 pub fn receive(stream: UnixStream, sink: &mut dyn Sink) -> Result<(), Error> {
+    receive_until(&|| false, stream, sink)
+}
+
+/// The same, until `stopping` says that this process is about to end: then what came is settled and told, with the reason
+/// why no more is taken.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_until(
+    stopping: &dyn Fn() -> bool,
+    stream: UnixStream,
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
     let mut write = BufWriter::new(stream.try_clone().map_err(Error::Lost)?);
     let mut read = BufReader::with_capacity(BUFFER, Patient::new(stream)?);
     let mut told = Vec::new();
-    let result = converse(&mut read, &mut write, sink, &mut told);
+    let mut result = converse(&mut read, &mut write, sink, &mut told, stopping);
+    if let Err(Error::Stopping) = result {
+        result = sink.settle().and(result);
+    }
     if let Err(error) = &result {
         let stop = match error {
             Error::Lost(_) => return result,
@@ -343,17 +359,22 @@ fn await_frame(
     sink: &mut dyn Sink,
     gathered: &mut Vec<Vec<Fate>>,
     open: &mut usize,
+    stopping: &dyn Fn() -> bool,
 ) -> Result<(), Error> {
     for _ in 0..PATIENCE {
+        if stopping() {
+            return Err(Error::Stopping);
+        }
         if !read.buffer().is_empty() {
             return Ok(());
         }
-        read.get_mut().once = *open > 0;
+        read.get_mut().once = true;
         let filled = read.fill_buf().map(<[u8]>::is_empty);
         read.get_mut().once = false;
         match filled {
             Ok(false) => return Ok(()),
             Ok(true) => return Err(Error::Lost(io::ErrorKind::UnexpectedEof.into())),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && *open == 0 => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 sink.settle()?;
                 gathered.extend(sink.fates());
@@ -371,10 +392,11 @@ fn converse(
     write: &mut impl Write,
     sink: &mut dyn Sink,
     told: &mut Vec<Vec<Fate>>,
+    stopping: &dyn Fn() -> bool,
 ) -> Result<(), Error> {
     let mut open = 0usize;
     loop {
-        await_frame(read, write, sink, told, &mut open)?;
+        await_frame(read, write, sink, told, &mut open, stopping)?;
         match receive_line(read)? {
             Frame::Put(put) => {
                 let item = put.item();

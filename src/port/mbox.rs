@@ -1,6 +1,7 @@
 //! Reads mbox files of every dialect, a message at a time, and writes mboxrd (RFC 4155 app. A names them).
 //!
-//! A message ends where a From_ line stands behind an empty line: `From ` in text is none (see `fields::from_line`). In
+//! A message ends where a From_ line stands behind an empty line: `From ` in text is none (see `fields::from_line`); one
+//! whose date is impossible or odd counts when the header of a message that was sent follows. In
 //! mboxcl and mboxcl2 it ends where its Content-Length says, if a From_ line or the end of the file is there. `>From ` is
 //! unquoted, but in messages whose Content-Length was right and that have `From ` unquoted (mboxcl2).
 //!
@@ -14,7 +15,7 @@ use store::InternalDate;
 use wire::flag::FlagNames;
 use wire::limits;
 
-use super::fields::{self, FromLine, Said, from_line, is_field};
+use super::fields::{self, FromLine, Said, from_line, is_field, is_header};
 use super::lines::{is_canonical, push_line};
 
 /// Octets read at once.
@@ -36,7 +37,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Whether it is larger than any message may be; then only its beginning was kept.
     pub(super) fn is_too_large(&self) -> bool {
-        self.length > limits::MESSAGE
+        self.length > limits::STORED_MESSAGE
     }
 }
 
@@ -75,7 +76,7 @@ impl<R: Read> Mbox<R> {
         }
         let (first, after) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |at| at + 1));
         let first = without_end(first);
-        if from_line(first).is_some() {
+        if matches!(from_line(first), Some(FromLine::Dated(_) | FromLine::Bare)) {
             return Ok(true);
         }
         // At the very beginning a From_ line without a date is believed, when a header follows.
@@ -136,6 +137,11 @@ impl<R: Read> Mbox<R> {
         }
         self.need(line_length + PIECE)?;
         let rest = self.rest().get(line_length..).unwrap_or_default();
+        if from == FromLine::Odd {
+            // Only a whole header says that it is none of the text.
+            let window = rest.get(..PIECE).unwrap_or(rest);
+            return Ok(after_empty && is_header(window));
+        }
         Ok(is_field(first_line(rest)))
     }
 
@@ -324,7 +330,7 @@ fn content_length(header: &[u8]) -> Option<usize> {
     let value = crate::mime::header::find(header, "content-length")?;
     let value = std::str::from_utf8(value.trim_ascii()).ok()?;
     let length: usize = value.parse().ok()?;
-    (length as u64 <= limits::MESSAGE).then_some(length)
+    (length as u64 <= limits::STORED_MESSAGE).then_some(length)
 }
 
 /// Our own fields at the beginning of a message: what they say, the length if it stands there as it is, and their octets.
@@ -345,7 +351,7 @@ fn own_fields(octets: &[u8]) -> Option<(Said, Option<usize>, usize)> {
     // The message is quoted: its octets may be more than those of any message, but not twice as many.
     let length = line(fields::VERBATIM)
         .and_then(|value| std::str::from_utf8(value.trim_ascii()).ok()?.parse::<usize>().ok())
-        .filter(|length| *length as u64 <= 2 * limits::MESSAGE);
+        .filter(|length| *length as u64 <= 2 * limits::STORED_MESSAGE);
     Some((said, length, used))
 }
 

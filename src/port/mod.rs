@@ -35,9 +35,10 @@ use store::InternalDate;
 use wire::flag::{FlagNames, SpecialUse};
 
 pub use export::{Format as ExportFormat, Writer, read_account};
-pub use feed::{Count, Feed, Progress, Refusal, Report};
+pub use feed::{Count, Feed, OverQuota, Progress, Refusal, Report};
 pub use files::{Format, import_path};
-pub use frames::{FrameSink, receive};
+pub use frames::{FrameSink, receive, receive_until};
+pub use names::check_name;
 pub use store_sink::StoreSink;
 
 /// The bodies of the fuzz targets: plain functions of octets that panic when something is wrong.
@@ -122,6 +123,9 @@ pub enum Fate {
     /// It is there, on disk.
     #[serde(rename = "p")]
     Placed,
+    /// It is there, without so many of its keywords: the mailbox has no room for more names.
+    #[serde(rename = "k")]
+    PlacedWithout(u32),
     /// It was there already, octet for octet.
     #[serde(rename = "d")]
     Duplicate,
@@ -216,6 +220,30 @@ pub enum Error {
         /// In words.
         why: String,
     },
+    /// Another server does not let this user in.
+    #[error("{what}: the login was refused: {why}")]
+    Login {
+        /// The server.
+        what: String,
+        /// In its words.
+        why: String,
+    },
+    /// Another server's certificate is none that this host trusts.
+    #[error("{what} has no certificate that this host trusts: {why}")]
+    Untrusted {
+        /// The server.
+        what: String,
+        /// What is wrong with it.
+        why: io::Error,
+    },
+    /// Another server cannot be reached, or is gone in the middle.
+    #[error("{what} does not answer: {why}")]
+    Away {
+        /// The server.
+        what: String,
+        /// The system's reason.
+        why: io::Error,
+    },
     /// The store has no room.
     #[error("the disk is nearly full, so the store takes nothing new")]
     Full,
@@ -223,7 +251,7 @@ pub enum Error {
     #[error("the store could not write to its disk")]
     Broken,
     /// The server goes down.
-    #[error("the server is stopping")]
+    #[error("the server is being stopped, so this ended in the middle")]
     Stopping,
     /// Another import into the account runs.
     #[error("another import into this account is under way")]
@@ -232,7 +260,7 @@ pub enum Error {
     #[error("the running server and this program do not understand each other: {0}")]
     Talk(String),
     /// The other end is gone.
-    #[error("the connection to the server was lost: {0}")]
+    #[error("the server ended, or was ended, in the middle: {0}")]
     Lost(io::Error),
 }
 

@@ -81,6 +81,20 @@ pub(super) fn mend(levels: &[String]) -> (String, bool) {
     (store::canonical(&name), mended)
 }
 
+/// Whether a mailbox here may be called so; why not.
+///
+/// # Errors
+/// The reason, in words.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a mailbox has a name".into());
+    }
+    match mend(&levels(name, "/")) {
+        (_, false) => Ok(()),
+        (nearest, true) => Err(format!("no mailbox can be called so; {nearest:?} would be the nearest")),
+    }
+}
+
 /// Where mail of a source's mailbox goes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Placing {

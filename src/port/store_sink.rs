@@ -44,6 +44,8 @@ enum Waiting {
         number: usize,
         spot: Spot,
         hash: u64,
+        /// So many keywords are left out.
+        without: u32,
     },
 }
 
@@ -222,8 +224,8 @@ impl StoreSink {
     }
 
     /// The flags as the mailbox can have them: keywords that it has no room for are left out (RFC 3501 s.7.2.6 lets a
-    /// mailbox have only so many); refusing the message would help nobody.
-    fn flags_there(&mut self, spot: Spot, flags: &FlagNames) -> Result<FlagNames, Error> {
+    /// mailbox have only so many); refusing the message would help nobody. Also how many those are.
+    fn flags_there(&mut self, spot: Spot, flags: &FlagNames) -> Result<(FlagNames, u32), Error> {
         let store = self.store.clone();
         let target = self.target(spot)?;
         if target.keywords.keywords.is_empty()
@@ -233,15 +235,18 @@ impl StoreSink {
             target.keywords.keywords = view.keywords().to_vec();
         }
         let mut there = FlagNames { system: flags.system, keywords: Vec::new() };
+        let mut without = 0;
         for keyword in &flags.keywords {
             if target.keywords.keywords.len() < wire::limits::KEYWORDS_PER_MAILBOX {
                 target.keywords.add_keyword(keyword.clone());
             }
             if target.keywords.keywords.contains(keyword) {
                 there.add_keyword(keyword.clone());
+            } else {
+                without += 1;
             }
         }
-        Ok(there)
+        Ok((there, without))
     }
 
     /// Sends what was gathered on its way.
@@ -283,12 +288,12 @@ impl StoreSink {
             for waiting in message {
                 fates.push(match waiting {
                     Waiting::Known(fate) => fate,
-                    Waiting::Intent { number, spot, hash } => {
+                    Waiting::Intent { number, spot, hash, without } => {
                         let outcome = outcome(number);
                         if let Some(seen) = &mut self.target(spot)?.seen {
                             seen.came(hash, outcome.as_ref().ok().copied());
                         }
-                        outcome.map_or_else(Fate::Refused, |_| Fate::Placed)
+                        outcome.map_or_else(Fate::Refused, |_| placed(without))
                     }
                 });
             }
@@ -331,7 +336,14 @@ impl StoreSink {
         let mut waiting = Vec::with_capacity(wanted.len());
         for (spot, fate) in wanted {
             let over = || (!room).then(|| Fate::Refused(Refused::OverQuota.to_string()));
-            let fate = fate.or_else(over).or_else(|| self.dry.then_some(Fate::Placed));
+            let mut fate = fate.or_else(over);
+            let (flags, without) = match fate {
+                None => self.flags_there(spot, &item.flags)?,
+                Some(_) => Default::default(),
+            };
+            if self.dry {
+                fate = fate.or(Some(placed(without)));
+            }
             if !matches!(fate, Some(Fate::Duplicate | Fate::Refused(_)))
                 && let Some((seen, _)) = self.seen(spot)?
             {
@@ -341,7 +353,6 @@ impl StoreSink {
                 waiting.push(Waiting::Known(fate));
                 continue;
             }
-            let flags = self.flags_there(spot, &item.flags)?;
             let Some(mailbox) = self.target(spot)?.id else {
                 waiting.push(Waiting::Known(Fate::Refused("its mailbox is not there".into())));
                 continue;
@@ -360,7 +371,7 @@ impl StoreSink {
                 flags,
                 date: item.date,
             });
-            waiting.push(Waiting::Intent { number, spot, hash });
+            waiting.push(Waiting::Intent { number, spot, hash, without });
         }
         if reference.is_some() {
             self.gathering.octets += octets;
@@ -414,6 +425,10 @@ impl Sink for StoreSink {
         self.send()?;
         self.wait_for(0)
     }
+}
+
+fn placed(without: u32) -> Fate {
+    if without == 0 { Fate::Placed } else { Fate::PlacedWithout(without) }
 }
 
 /// Why a message is refused that no message may be as large as.

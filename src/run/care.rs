@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
-use store::index::sled::SledHost;
 use store::salvage::{Pace, Tally};
 use store::verify::{IndexAccess, Verified};
 use store::{OpenError, RealVfs, Store};
@@ -25,7 +24,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// There is no store.
 pub fn verify(directory: &Path, progress: store::verify::Pace<'_>) -> Result<Verified, Error> {
-    let host = SledHost::new(directory);
+    let host = storage::sled(directory);
     let boot_id = storage::boot_id();
     let access = IndexAccess { host: &host, boot_id: boot_id.as_deref() };
     let disk = Arc::new(RealVfs::new(directory));

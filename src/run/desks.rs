@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::desk::imap::{ImapDesk, Recents};
 use crate::desk::pop3::{Maildrops, Pop3Desk};
 use crate::desk::smtp::SmtpDesk;
+use crate::disk::Ahead;
 use crate::flow::House;
 use crate::login::Door;
 use crate::net::{Accepted, Bound, Listening, Service};
@@ -28,6 +29,7 @@ pub(super) struct Kit {
     door: Door,
     maildrops: Maildrops,
     recents: Recents,
+    ahead: Ahead,
 }
 
 impl Kit {
@@ -45,6 +47,7 @@ impl Kit {
             door: door.clone(),
             maildrops: Maildrops::default(),
             recents: Recents::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Kit {
     fn imap(&self, bound: Bound, service: Service) -> Listening {
         let (config, door, recents) = (Arc::clone(&self.config), self.door.clone(), self.recents.clone());
         let (store, hostname) = (self.house.store.clone(), self.hostname.clone());
+        let ahead = self.ahead.clone();
         bound.serve(service, move |Accepted { peer, local, .. }| {
             let settings = ImapConfig {
                 hostname: hostname.clone(),
@@ -86,7 +90,7 @@ impl Kit {
                 max_message: config.limits.message_size,
                 without: Capabilities::NONE,
             };
-            let desk = ImapDesk::new(store.clone(), door.clone(), recents.clone(), peer.ip);
+            let desk = ImapDesk::new(store.clone(), door.clone(), recents.clone(), ahead.clone(), peer.ip);
             (ImapSession::new(settings, &peer), desk)
         })
     }

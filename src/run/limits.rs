@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Open files beside the connections: the store's segments and index, sockets, the log.
-const OTHERS: u64 = 256;
+/// Open files beside the connections: the store's segments and index, sockets, commands, the log.
+const OTHERS: u64 = 512;
 
 /// Raises the limit of open files as far as this process may, and says so in the log when that is too little for
 /// `connections`.

@@ -253,6 +253,7 @@ impl Running {
     pub async fn until_stopped(self) {
         let Running { mut signals, store, admin, control, certificates, stopper, listening, .. } = self;
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+        let imports = admin.clone();
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&certificates).keep_looking(|| clock::wall().seconds));
         helpers.spawn(tell_of_health(store.clone()));
@@ -273,10 +274,13 @@ impl Running {
         tracing::info!("stopping: no new connections, up to 30 seconds for what is under way");
         notify(&[NotifyState::Stopping, NotifyState::Status("waiting for what is under way")]);
         stopper.stop();
+        let ending = tokio::task::spawn_blocking(move || imports.end_imports(CLOSING));
         let all = async {
             for one in listening {
                 one.finished().await;
             }
+            // Each of them tells its command how it ended.
+            drop(ending.await);
         };
         tokio::select! {
             () = all => {}

@@ -1,7 +1,8 @@
 //! Opens the store, with the world it may touch: the real disk, sled, this host's clocks and randomness.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, DirEntry, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,7 @@ pub fn open(
 ) -> Result<(Store, Opening), Error> {
     private(directory)?;
     let vfs = Arc::new(RealVfs::new(directory));
-    let sled = Arc::new(SledHost::new(directory));
+    let sled = Arc::new(sled(directory));
     let options = Options {
         // sled may panic on a damaged file, or hang: the guard makes both a reason to start again and rebuild it.
         index: Arc::new(Guard::new(sled, vfs.clone(), Patience::default(), condemned.clone())),
@@ -62,10 +63,45 @@ pub fn open(
         tuning: Tuning { undelete_days, lock_wait, ..Tuning::default() },
         threads: true,
     };
-    Store::open(options).map_err(|why| match why {
+    let opened = Store::open(options).map_err(|why| match why {
         store::OpenError::Locked { holder } => Error::Locked { directory: directory.to_owned(), holder },
         why => Error::Store { directory: directory.to_owned(), why },
-    })
+    })?;
+    close_to_others(directory);
+    Ok(opened)
+}
+
+/// The index's database of a data directory.
+pub(super) fn sled(directory: &Path) -> SledHost {
+    SledHost::new(directory)
+}
+
+/// What stands in a data directory.
+const OURS: [&str; 10] =
+    ["digest", "index", "index.new", "lock", "log", "restored", "restoring", "snapshot", "tls", "tmp"];
+
+/// A data directory that somebody else had made may be open to others. It is closed only if nothing else is in it: who
+/// names /srv or a home by mistake shall not find that closed.
+fn close_to_others(directory: &Path) {
+    let Ok(found) = std::fs::metadata(directory) else { return };
+    let mode = found.permissions().mode();
+    if mode & 0o077 == 0 {
+        return;
+    }
+    let ours =
+        |entry: io::Result<DirEntry>| entry.is_ok_and(|e| OURS.iter().any(|name| e.file_name() == *name));
+    let closed = match std::fs::read_dir(directory).map(|mut entries| entries.all(ours)) {
+        Ok(true) => std::fs::set_permissions(directory, Permissions::from_mode(mode & 0o700)),
+        Ok(false) => Err(io::Error::other("something else is in it")),
+        Err(error) => Err(error),
+    };
+    let (shown, was) = (directory.display(), format!("{:o}", mode & 0o7777));
+    match closed {
+        Ok(()) => tracing::warn!(directory = %shown, was, "other users could look into it: now they cannot"),
+        Err(why) => {
+            tracing::warn!(directory = %shown, was, %why, "OTHER USERS CAN LOOK INTO IT: chmod 700 it")
+        }
+    }
 }
 
 /// As [`open`], but a full disk is waited for instead of failing: when space returns, so does service.

@@ -351,3 +351,45 @@ fn guessing_passwords_is_slowed_and_then_refused() {
     s.imap_login(&user, &password);
     well(&mut demo);
 }
+
+#[test]
+fn fifty_fetches_that_nobody_reads() {
+    let mut demo = demo();
+    let (user, password) = demo.account(0);
+    let mut s = Lines::plain(demo.addr("imap")).unwrap();
+    s.imap_login(&user, &password);
+    // More than the sockets between us take.
+    for i in 0..300 {
+        let done = s.append(&format!("a{i}"), "INBOX", &message(&format!("big-{i}"), 100_000)).unwrap();
+        assert!(done.contains(" OK "), "{done}");
+    }
+    let before = demo.memory_kib("VmRSS");
+    let stalled: Vec<Lines> = (0..50)
+        .map(|_| {
+            let mut s = Lines::plain_from(2, demo.addr("imap")).unwrap();
+            s.imap_login(&user, &password);
+            s.imap("s", "SELECT INBOX").unwrap();
+            s.send(b"f FETCH 1:* BODY.PEEK[]\r\n").unwrap();
+            s
+        })
+        .collect();
+    // It works until all of them are full.
+    let mut cpu = demo.cpu_ms();
+    loop {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = demo.cpu_ms();
+        if now == cpu {
+            break;
+        }
+        cpu = now;
+    }
+    let grown = demo.memory_kib("VmRSS").saturating_sub(before);
+    println!("50 stalled FETCHes: {before} KiB, and {grown} KiB");
+    assert!(grown < 48 * 1024, "50 clients that take nothing cost {grown} KiB");
+    // Who reads is served by the side of them, if in small steps.
+    let (octets, answers) =
+        s.imap_drain("x", "EXAMINE INBOX").and_then(|_| s.imap_drain("y", "FETCH 1:* BODY.PEEK[]")).unwrap();
+    assert!(octets > 300 * 100_000 && answers >= 301, "{octets} octets in {answers} answers");
+    drop(stalled);
+    well(&mut demo);
+}

@@ -119,20 +119,21 @@ fn what_is_wrong_with_a_server_is_said() {
     let certificate = from.certificate();
     let trust = ["--trust", certificate.to_str().unwrap()];
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (at, user, more, word) in [
-        (from.addr("imaps"), alice.as_str(), &[][..], "certificate"),
-        (from.addr("imaps"), "nobody@demo.test", &trust[..], "login was refused"),
+    for (at, user, more, word, advice) in [
+        (from.addr("imaps"), alice.as_str(), &[][..], "no certificate that this host trusts", "--trust FILE"),
+        (from.addr("imaps"), "nobody@demo.test", &trust[..], "login was refused", "app password"),
         (
             from.addr("smtp"),
             alice.as_str(),
             &["--insecure-on-loopback"][..],
             "does not greet as an IMAP server",
+            "",
         ),
-        (nobody, alice.as_str(), &trust[..], "refused"),
+        (nobody, alice.as_str(), &trust[..], "does not answer", "--port"),
     ] {
         let done = import(&to, at, user, &password, more);
         let err = String::from_utf8_lossy(&done.stderr);
-        assert!(!done.status.success() && err.contains(word), "{word}: {err}");
+        assert!(!done.status.success() && err.contains(word) && err.contains(advice), "{word}: {err}");
         assert!(!err.contains(&password), "{err}");
     }
 }

@@ -55,6 +55,8 @@ pub struct Health {
     pub compaction_failed: Option<String>,
     /// Free octets of the file system when last looked at; `None` if it cannot be told.
     pub free: Option<u64>,
+    /// Octets that must be free for new mail to be taken; 0 if it was not looked yet.
+    pub wanted: u64,
     /// Files that the disk failed to read, write or sync, since the store was opened.
     pub disk_errors: Vec<DiskError>,
     /// Whether destroying things is frozen because the clock jumped.

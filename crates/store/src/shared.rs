@@ -40,6 +40,8 @@ pub(crate) struct Stats {
     pub(crate) last_sync_ns: AtomicU64,
     pub(crate) overlay_waits: AtomicU64,
     pub(crate) free: AtomicU64,
+    /// Octets that must be free for new mail.
+    pub(crate) wanted: AtomicU64,
     /// Octets of expunged messages that cannot be brought back any more.
     pub(crate) forgotten_octets: AtomicU64,
 }
@@ -256,7 +258,9 @@ impl Shared {
         let Ok(space) = self.vfs.free_space() else { return };
         self.stats.free.store(space.free, Ordering::Relaxed);
         let percent = space.total / 100 * u64::from(self.tuning.reserve_percent);
-        let low = space.free < self.tuning.reserve.max(percent);
+        let wanted = self.tuning.reserve.max(percent);
+        self.stats.wanted.store(wanted, Ordering::Relaxed);
+        let low = space.free < wanted;
         self.low_space.store(low, Ordering::Relaxed);
     }
 

@@ -102,7 +102,7 @@ impl Spool {
     }
 
     fn take(&mut self, octets: &[u8]) -> Result<(), SpoolError> {
-        if self.len() + octets.len() as u64 > limits::MESSAGE {
+        if self.len() + octets.len() as u64 > limits::STORED_MESSAGE {
             return Err(SpoolError::TooLarge);
         }
         if let Kept::Memory(memory, counted) = &mut self.kept {

@@ -353,6 +353,7 @@ impl Store {
             compacted_octets: compaction.octets,
             compaction_failed: compaction.failed,
             free: Some(stats.free.load(Ordering::Relaxed)).filter(|&free| free != u64::MAX),
+            wanted: stats.wanted.load(Ordering::Relaxed),
             disk_errors: shared.files.troubles.list(),
             time_frozen: shared.frozen(),
             frozen_for: shared.frozen_for(),

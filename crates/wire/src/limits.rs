@@ -14,6 +14,9 @@ pub const IMAP_COMMAND: usize = 64 * 1024;
 pub const IMAP_COLLECTED_LITERAL: usize = 64 * 1024;
 /// Octets of a message: what SIZE and APPENDLIMIT tell.
 pub const MESSAGE: u64 = 50_000_000;
+/// Octets of a message as it is kept: one of that size and the trace headers that it got here, which must be importable
+/// and restorable again.
+pub const STORED_MESSAGE: u64 = MESSAGE + 64 * 1024;
 /// Octets of a message's header section. Real ones stay under 64 KiB; filters and FETCH hold it in memory.
 pub const HEADER: usize = 256 * 1024;
 /// Recipients of one message. RFC 5321 s.4.5.3.1.8 asks for 100 at least.

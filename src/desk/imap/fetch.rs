@@ -1,11 +1,13 @@
 //! FETCH and UID FETCH (RFC 3501 s.6.4.5, s.7.4.2).
 //!
 //! Rows are taken in pieces, the octets of a piece are read in one step of about 1 MiB (neighbours together), and
-//! only then written, at the client's pace. A large message is read as it is written.
+//! only then written, at the client's pace. A large message is read as it is written; and so is one of any size while
+//! other clients hold all that may be read ahead, for whoever takes nothing would hold it for as long as it likes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use store::{Batch, FlagChange, Intent, Message, ReadError, Row, Store, View};
+use store::{Batch, FlagChange, Intent, Message, Messages as Reading, ReadError, Row, Store, View};
 use wire::flag::{FlagNames, Keyword, SystemFlag, SystemFlags};
 use wire::ids::{Runs, SeqNum, Uid};
 use wire::imap::command::Messages;
@@ -15,8 +17,9 @@ use wire::imap::response::Fetch;
 use wire::imap::session::Ended;
 
 use super::recents::lower_bound;
+use super::section::{self, Source};
 use super::selected::{keywords_of, write};
-use super::{ImapDesk, Outcome, STEP, error, section};
+use super::{FULL, ImapDesk, Outcome, SMALL_STEP, STEP, error};
 use crate::disk;
 use crate::mime::{self, Digest};
 use crate::net::Out;
@@ -60,8 +63,16 @@ struct Loaded {
     recent: bool,
     /// `\Seen` has just been set.
     seen: bool,
-    message: Option<Message>,
+    message: Option<Octets>,
     digest: Option<Arc<[u8]>>,
+}
+
+/// Where a message's octets are.
+pub(super) enum Octets {
+    /// In memory, or in a file that is open.
+    Here(Message),
+    /// In the store. It is asked for each step of what is written.
+    Store,
 }
 
 /// Why a message's answer could not be given.
@@ -85,31 +96,41 @@ impl ImapDesk {
         let mut rows = Rows::new(&told, &now, &uids);
         let mut failed = None;
         loop {
-            let mut piece = Vec::new();
+            let mut held = self.ahead.take(3 * STEP + 4 * FULL as u64);
+            let small = held.is_none();
+            let step = if small { SMALL_STEP } else { STEP };
+            let mut piece = VecDeque::new();
             let mut octets = 0;
-            while piece.len() < PIECE && octets < STEP {
+            while piece.len() < PIECE && octets < step {
                 let Some((seq, row)) = rows.next() else { break };
                 octets += if needs.message { u64::from(row.size) } else { 0 };
                 let recent = self.selected()?.is_recent(&row);
-                piece.push(Loaded { seq, row, recent, seen: false, message: None, digest: None });
+                piece.push_back(Loaded { seq, row, recent, seen: false, message: None, digest: None });
             }
             if piece.is_empty() {
                 break;
             }
+            if let Some(held) = &mut held {
+                // Digests are loaded up to a STEP; a message beyond that is not in memory. The output has two buffers.
+                let digests = if needs.digest { STEP } else { 0 };
+                held.keep(octets.min(2 * STEP) + digests + 4 * FULL as u64);
+            }
             if needs.sets_seen && !self.selected()?.read_only {
                 self.set_seen(&mut piece, &now).await;
             }
-            let store = &self.store;
-            let read = disk::blocking(|| load(store, &mut piece, &needs));
-            failed = failed.or(read.err().map(|e| error::read(&e)));
-            for loaded in &piece {
-                match tell(loaded, items, &needs, now.keywords(), out).await {
-                    Ok(()) => {}
-                    Err(Failed::Before(e)) => failed = Some(error::read(&e)),
-                    // Ended here it would pass for all of the message: the client must see that it is not.
-                    Err(Failed::Within) => {
-                        self.broken_off = true;
-                        return Ok(Ended::bad("Broken off"));
+            while !piece.is_empty() {
+                let store = &self.store;
+                let (loaded, read) = disk::blocking(|| load(store, piece.make_contiguous(), &needs, step));
+                failed = failed.or(read.err().map(|e| error::read(&e)));
+                for loaded in piece.drain(..loaded) {
+                    match tell(store, &loaded, items, &needs, now.keywords(), small, out).await {
+                        Ok(()) => {}
+                        Err(Failed::Before(e)) => failed = Some(error::read(&e)),
+                        // Ended here it would pass for all of the message: the client must see that it is not.
+                        Err(Failed::Within) => {
+                            self.broken_off = true;
+                            return Ok(Ended::bad("Broken off"));
+                        }
                     }
                 }
             }
@@ -129,7 +150,7 @@ impl ImapDesk {
         loop {
             out.room().await;
             let more = out.with(|buf| {
-                while buf.len() < super::FULL {
+                while buf.len() < FULL {
                     let Some((seq, row)) = rows.next() else { return false };
                     let mut fetch = Fetch::begin(seq, buf);
                     for item in items {
@@ -148,7 +169,7 @@ impl ImapDesk {
     }
 
     /// Sets `\Seen` where it is not, in one commit. A store that cannot write keeps nobody from reading.
-    async fn set_seen(&mut self, piece: &mut [Loaded], now: &View) {
+    async fn set_seen(&mut self, piece: &mut VecDeque<Loaded>, now: &View) {
         let unseen =
             piece.iter().filter(|l| !l.row.flags.has(SystemFlag::Seen) && now.row(l.row.uid).is_some());
         let uids: Runs = unseen.map(|l| l.row.uid.get()).collect();
@@ -215,31 +236,48 @@ impl Iterator for Rows<'_> {
     }
 }
 
-/// Reads what the items need. Messages that cannot be read are left out; the first reason is told.
-fn load(store: &Store, piece: &mut [Loaded], needs: &Needs) -> Result<(), ReadError> {
+/// Reads what the items need of the first messages, as many as may be held at once; tells how many. Messages that
+/// cannot be read are left out; the first reason is told.
+fn load(store: &Store, piece: &mut [Loaded], needs: &Needs, step: u64) -> (usize, Result<(), ReadError>) {
+    let rows: Vec<Row> = piece.iter().map(|l| l.row).collect();
+    let mut messages = store.messages(&rows);
     let mut result = Ok(());
+    let (mut done, mut held) = (0, 0);
+    for loaded in piece {
+        if held >= step {
+            break;
+        }
+        done += 1;
+        match load_one(store, loaded, needs, step, &mut messages) {
+            Ok(()) => held += loaded.digest.as_ref().map_or(0, |digest| digest.len() as u64),
+            Err(e) => {
+                loaded.message = None;
+                result = result.and(Err(e));
+            }
+        }
+    }
+    (done, result)
+}
+
+fn load_one(
+    store: &Store,
+    loaded: &mut Loaded,
+    needs: &Needs,
+    step: u64,
+    messages: &mut Reading<'_>,
+) -> Result<(), ReadError> {
+    let mut large = false;
     if needs.message {
-        let rows: Vec<Row> = piece.iter().map(|l| l.row).collect();
-        for (loaded, (_, message)) in piece.iter_mut().zip(store.messages(&rows)) {
-            match message {
-                Ok(message) => loaded.message = Some(message),
-                Err(e) => result = Err(e),
-            }
-        }
+        let Some((_, message)) = messages.next() else { return Ok(()) };
+        let message = message?;
+        large = message.whole().is_none();
+        let fits = large || message.len() <= step;
+        loaded.message = Some(if fits { Octets::Here(message) } else { Octets::Store });
     }
-    for loaded in piece.iter_mut() {
-        let large = loaded.message.as_ref().is_some_and(|message| message.whole().is_none());
-        if needs.digest || needs.header && large {
-            match digest(store, &loaded.row) {
-                Ok(digest) => loaded.digest = Some(digest),
-                Err(e) => {
-                    loaded.message = None;
-                    result = Err(e);
-                }
-            }
-        }
+    if needs.digest || needs.header && large {
+        loaded.digest = Some(digest(store, &loaded.row)?);
     }
-    result
+    Ok(())
 }
 
 /// A message's digest; made anew when the one that is kept cannot be read.
@@ -273,10 +311,12 @@ fn tell_row_item(
 
 /// Writes one message's answer.
 async fn tell(
+    store: &Store,
     loaded: &Loaded,
     items: &[FetchItem],
     needs: &Needs,
     keywords: &[Keyword],
+    small: bool,
     out: &Out,
 ) -> Result<(), Failed> {
     // What could not be read has been reported by `load`.
@@ -288,11 +328,9 @@ async fn tell(
     let mut found = Vec::new();
     let mut header = None;
     for item in items {
-        if let (FetchItem::Section(item), Some(message)) = (item, &loaded.message) {
-            let mut find = || section::find(message, digest.as_ref(), item, &mut header);
-            // Of what is not in memory, the header has to be looked for on disk.
-            let here = if message.whole().is_some() { find() } else { disk::blocking(find) };
-            found.push(here.map_err(Failed::Before)?);
+        if let (FetchItem::Section(item), Some(octets)) = (item, &loaded.message) {
+            let source = Source { store, row: &loaded.row, octets, digest: digest.as_ref(), small };
+            found.push(source.find(item, &mut header).map_err(Failed::Before)?);
         }
     }
     let mut found = found.into_iter();
@@ -301,8 +339,9 @@ async fn tell(
     for item in items {
         match item {
             FetchItem::Section(item) => {
-                let (Some(message), Some(found)) = (&loaded.message, found.next()) else { continue };
-                section::tell(&mut fetch, message, item, found, out).await?;
+                let (Some(octets), Some(found)) = (&loaded.message, found.next()) else { continue };
+                let source = Source { store, row, octets, digest: digest.as_ref(), small };
+                section::tell(&mut fetch, &source, item, found, out).await?;
             }
             FetchItem::Envelope => {
                 let envelope = digest.as_ref().and_then(|d| d.root()?.envelope()).unwrap_or_default();

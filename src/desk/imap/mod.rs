@@ -2,8 +2,8 @@
 //!
 //! One file a group of commands; `selected` is what a session has been told of its mailbox and how it is told what is
 //! new. Everything shown comes from the store through `wire::imap::response`; nothing here is protocol text but the
-//! human words behind OK and NO. Large answers stream: the store is read in steps of about 1 MiB and nothing of it is
-//! held while the client takes its time.
+//! human words behind OK and NO. Large answers stream: the store is read in steps of about 1 MiB, of which all
+//! clients together hold no more than [`Ahead`] lets them; who comes late is served in small steps.
 //!
 //! RFC 3501, RFC 2177 (IDLE), RFC 2180 (several sessions on one mailbox), RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS),
 //! RFC 5258 (LIST-EXTENDED), RFC 5530 (response codes), RFC 5819 (LIST-STATUS), RFC 6154 (SPECIAL-USE), RFC 6851
@@ -34,6 +34,7 @@ use wire::imap::session::{Answer, Capabilities, Ended, Question};
 use wire::machine::Over;
 use wire::sasl::Credentials;
 
+use crate::disk::Ahead;
 use crate::login::{self, Door, Session};
 use crate::net::{Desk, Later, Out, Taken};
 
@@ -43,6 +44,8 @@ use selected::Selected;
 
 /// Octets of messages read from the store in one step.
 const STEP: u64 = 1 << 20;
+/// The same when others hold what may be read ahead: larger messages are then read as they are written.
+const SMALL_STEP: u64 = 64 * 1024;
 /// Octets put into the output before the client is waited for: what [`Out::room`] waits at, or nobody would wait.
 const FULL: usize = crate::net::HIGH_WATER;
 
@@ -51,6 +54,7 @@ pub struct ImapDesk {
     store: Store,
     door: Door,
     recents: Recents,
+    ahead: Ahead,
     peer: IpAddr,
     session: Option<Session>,
     selected: Option<Selected>,
@@ -65,11 +69,12 @@ type Outcome = Result<Ended, Ended>;
 impl ImapDesk {
     /// The desk of a new connection.
     #[must_use]
-    pub fn new(store: Store, door: Door, recents: Recents, peer: IpAddr) -> ImapDesk {
+    pub fn new(store: Store, door: Door, recents: Recents, ahead: Ahead, peer: IpAddr) -> ImapDesk {
         ImapDesk {
             store,
             door,
             recents,
+            ahead,
             peer,
             session: None,
             selected: None,

@@ -206,7 +206,7 @@ impl Connection {
     /// Connects and logs in.
     pub(super) fn open(login: &Login, budget: &Arc<Budget>) -> Result<Connection, Error> {
         let host = login.host.clone();
-        let lost = |why| Error::read(format_args!("{host}:{}", login.port), why);
+        let lost = |why| away(&format!("{host}:{}", login.port), why);
         let socket = connect(login).map_err(lost)?;
         let config = if login.security == Security::PlainOnLoopback { None } else { Some(tls(login)?) };
         let secure = |socket: TcpStream| -> Result<Stream, Error> {
@@ -265,7 +265,7 @@ impl Connection {
         } else {
             why
         };
-        Error::read(&self.host, why)
+        away(&self.host, why)
     }
 
     /// Whether the server can do something.
@@ -289,7 +289,7 @@ impl Connection {
     fn log_in(&mut self, login: &Login) -> Result<(), Error> {
         let (user, password) = (login.user.as_str(), login.password.expose().as_str());
         let refused = |error| match error {
-            Error::Wrong { what, why } => Error::Wrong { what, why: format!("the login was refused: {why}") },
+            Error::Wrong { what, why } => Error::Login { what, why },
             other => other,
         };
         if self.can("AUTH=PLAIN") {
@@ -391,7 +391,7 @@ impl Connection {
     }
 
     fn literal(&mut self, length: u64, octets: &mut usize) -> Result<Word, Error> {
-        if length > limits::MESSAGE {
+        if length > limits::STORED_MESSAGE {
             let passed = io::copy(&mut (&mut self.stream).take(length), &mut io::sink());
             return match passed {
                 Ok(n) if n == length => Ok(Word::TooLarge),
@@ -409,6 +409,17 @@ impl Connection {
         let mut literal = vec![0; size];
         self.stream.read_exact(&mut literal).map_err(|why| self.lost(why))?;
         Ok(Word::Literal(literal, taken))
+    }
+}
+
+/// Why nothing comes from a server.
+fn away(what: &str, why: io::Error) -> Error {
+    let what = what.to_owned();
+    let inner = why.get_ref().and_then(|inner| inner.downcast_ref());
+    if let Some(rustls::Error::InvalidCertificate(_)) = inner {
+        Error::Untrusted { what, why }
+    } else {
+        Error::Away { what, why }
     }
 }
 

@@ -263,7 +263,7 @@ fn look_through(
             match spot {
                 // Without a Message-ID two messages may look the same: its octets have to tell.
                 Some(spot) if known && has_id => feed.was_there(spot),
-                _ if look.size > limits::MESSAGE => {
+                _ if look.size > limits::STORED_MESSAGE => {
                     feed.refuse(Origin::Number(Rc::clone(&name), u64::from(uid)), too_large());
                 }
                 _ => new.push((uid, look.size)),

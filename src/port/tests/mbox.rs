@@ -79,6 +79,27 @@ fn dialects() {
             two("A: b\nContent-Length: 5\n\nlonger than that\n", "C: d\nContent-Length: 5000\n\ny\n"),
             vec!["A: b\nContent-Length: 5\n\nlonger than that\n", "C: d\nContent-Length: 5000\n\ny\n"],
         ),
+        (
+            "a date that there is not, and dates of other forms, before a header",
+            "From a@b.test Mon Feb 30 25:61:00 2020\nSubject: a\nA: b\n\nx\n\n\
+             From - 2021-03-04 05:06:07 +0100\nReceived: x\n y\n\ny\n\n\
+             From MAILER-DAEMON 04/03/2021 5:06\nDate: x\n\nz\n"
+                .into(),
+            vec!["Subject: a\nA: b\n\nx\n", "Received: x\n y\n\ny\n", "Date: x\n\nz\n"],
+        ),
+        (
+            "such a date in text",
+            format!(
+                "{FROM}A: b\n\nHe wrote\n\nFrom a@b.test Mon Feb 30 25:61:00 2020\nNote: no header\n\nx\n\
+                 From a@b.test Mon Feb 30 25:61:00 2020\nSubject: not behind an empty line\n\n\
+                 From here at 10:00 in 2020\nSubject: no sender\n\n"
+            ),
+            vec![
+                "A: b\n\nHe wrote\n\nFrom a@b.test Mon Feb 30 25:61:00 2020\nNote: no header\n\nx\n\
+                 From a@b.test Mon Feb 30 25:61:00 2020\nSubject: not behind an empty line\n\n\
+                 From here at 10:00 in 2020\nSubject: no sender\n",
+            ],
+        ),
         ("empty lines before the first", format!("\n\r\n{FROM}A: b\n\n\n"), vec!["A: b\n\n"]),
         ("a header alone", two("A: b\n", "C: d\n\n"), vec!["A: b\n", "C: d\n"]),
         ("no header", two("\nx\n", "\n\n"), vec!["\nx\n", "\n"]),

@@ -247,7 +247,7 @@ fn where_a_backup_cannot_be_it_says_so() {
 fn a_directory_that_the_owner_of_the_data_may_not_write_is_refused_with_the_remedy() {
     use std::os::unix::fs::{MetadataExt, chown};
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can become another user");
+        return super::skipped("only root can become another user");
     }
     let host = household();
     let nobody = 65_534;

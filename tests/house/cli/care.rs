@@ -171,6 +171,36 @@ fn salvage_writes_maildir_and_mbox_with_flags_and_never_over_anything() {
 }
 
 #[test]
+fn what_was_salvaged_as_files_can_be_imported_with_its_flags() {
+    let host = filled();
+    let server = host.serve();
+    let before = bodies(&server);
+    assert!(server.stop().success());
+    let data = host.data();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&log_files(&data)[0])
+        .unwrap()
+        .write_all_at(&[0; 4096], 0)
+        .unwrap();
+    for format in ["maildir", "mbox"] {
+        let out = host.directory.path().join(format);
+        let done =
+            run(&["salvage", data.to_str().unwrap(), "--to", out.to_str().unwrap(), "--format", format]);
+        assert_eq!(done.code, 0, "{} {}", done.out, done.err);
+        let fresh = set_up();
+        let from = out.join("anna@b.test");
+        let done = fresh.run(&["import", from.to_str().unwrap(), "--account", "anna@b.test"]);
+        assert_eq!(done.code, 0, "{} {}", done.out, done.err);
+        let server = fresh.serve();
+        assert_eq!(bodies(&server), before, "{format}: {}", done.out);
+        let all = fresh.run(&["account", "list", "--json"]).json();
+        // The nine, and the one that had been expunged, in a mailbox of its own.
+        assert_eq!(all[0]["messages"], 10, "{format}: {}", done.out);
+    }
+}
+
+#[test]
 fn a_new_store_of_what_was_salvaged_serves_the_same_mail_to_the_same_people() {
     let host = filled();
     assert_eq!(host.run(&["alias", "add", "info@b.test", "anna@b.test"]).code, 0);

@@ -265,7 +265,7 @@ fn errors_are_json_for_scripts() {
 fn root_becomes_the_owner_of_the_data_before_it_writes() {
     use std::os::unix::fs::{MetadataExt, chown};
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can become another user");
+        return super::skipped("only root can become another user");
     }
     let host = Host::new();
     let nobody = 65_534;
@@ -291,4 +291,51 @@ fn root_becomes_the_owner_of_the_data_before_it_writes() {
     assert!(files > 0);
     let serve = host.run(&["serve"]);
     assert!(serve.code == 1 && serve.err.contains("belongs to another user"), "{} {}", serve.code, serve.err);
+}
+
+#[test]
+fn what_is_not_there_is_said_before_anybody_is_asked_whether_it_should_go() {
+    let host = Host::new();
+    assert_eq!(host.run(&["domain", "add", "b.test"]).code, 0);
+    let made = host.run_with(&["account", "add", "anna@b.test", "--password-stdin"], "a good password\n");
+    assert_eq!(made.code, 0, "{}", made.err);
+    for (args, word) in [
+        (&["account", "address", "remove", "anna@b.test", "other@b.test"][..], "other@b.test"),
+        (&["account", "address", "remove", "nobody@b.test", "other@b.test"], "nobody@b.test"),
+        (&["alias", "remove", "info@b.test"], "info@b.test"),
+        (&["domain", "remove", "c.test"], "c.test"),
+    ] {
+        let done = host.run(args);
+        assert!(!done.err.contains("terminal") && done.err.contains(word), "{args:?}: {}", done.err);
+        assert_eq!(done.code, 3, "{args:?}: {}", done.err);
+    }
+    let asked = host.run(&["domain", "remove", "B.test"]);
+    assert!(asked.code == 2 && asked.err.contains("terminal"), "{}", asked.err);
+}
+
+#[test]
+fn a_data_directory_that_is_open_to_others_is_closed_and_nothing_else_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::new();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let open = || std::fs::Permissions::from_mode(0o755);
+    std::fs::create_dir(host.data()).unwrap();
+    std::fs::set_permissions(host.data(), open()).unwrap();
+    assert_eq!(host.run(&["domain", "add", "b.test"]).code, 0);
+    assert_eq!(mode(&host.data()), 0o700);
+    std::fs::set_permissions(host.data(), open()).unwrap();
+    let server = host.serve();
+    assert_eq!(mode(&host.data()), 0o700);
+    assert!(server.log().contains("other users could look into it"), "{}", server.log());
+    drop(server);
+    // Somebody else's directory, named by mistake.
+    let other = host.directory.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("letter"), "x").unwrap();
+    std::fs::set_permissions(&other, open()).unwrap();
+    let text = std::fs::read_to_string(host.config()).unwrap();
+    host.configure(&text.replace("data_dir = \"data\"", "data_dir = \"other\""));
+    let server = host.serve();
+    assert_eq!(mode(&other), 0o755);
+    assert!(server.log().contains("OTHER USERS CAN LOOK INTO IT"), "{}", server.log());
 }

@@ -238,7 +238,7 @@ fn an_interrupted_import_is_begun_again_and_nothing_is_there_twice_or_missing() 
 fn root_reads_what_the_owner_of_the_data_cannot() {
     use std::os::unix::fs::{PermissionsExt, chown};
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: only root can become another user");
+        return super::skipped("only root can become another user");
     }
     let host = household();
     let nobody = 65_534;
@@ -308,4 +308,131 @@ fn an_import_fills_a_quota_up_to_its_last_message_and_not_only_to_the_last_batch
     let ben = octets.as_array().unwrap().iter().find(|a| a["login"] == BEN).unwrap();
     let octets = ben["octets"].as_u64().unwrap();
     assert!((95_000..=100_000).contains(&octets), "{octets}");
+}
+
+#[test]
+fn keywords_that_a_mailbox_has_no_room_for_are_counted_and_told() {
+    let host = household();
+    let path = host.directory.path().join("keywords.mbox");
+    let mut text = String::new();
+    for i in 0..150 {
+        text.push_str(&format!(
+            "From a@b.test Fri Jul  8 12:00:00 2011\nX-Keywords: word{i} common\nSubject: {i}\n\nx\n\n"
+        ));
+    }
+    fs::write(&path, text).unwrap();
+    // 128 different ones: the common one and 127 others.
+    let dry = import(&host, &path, ANNA, &["--dry-run", "--json"]).json();
+    assert_eq!(dry["mailboxes"]["keywords"]["keywords_left_out"], 23, "{dry}");
+    let done = import(&host, &path, ANNA, &[]);
+    assert_eq!(done.code, 0, "{} {}", done.out, done.err);
+    assert!(done.out.contains("Keywords were left out of 23 messages in keywords"), "{}", done.out);
+    assert_eq!(held(&host, ANNA), 150);
+    let _server = host.serve();
+    let done = import(&host, &path, BEN, &["--json"]).json();
+    assert_eq!(done["mailboxes"]["keywords"]["keywords_left_out"], 23, "{done}");
+}
+
+#[test]
+fn an_import_into_a_mailbox_without_a_name_is_refused() {
+    let host = household();
+    let path = host.directory.path().join("a.mbox");
+    mbox(&path, 1, 10);
+    for name in ["", "Old//2019", "/Old", " ", "a\tb"] {
+        let done = import(&host, &path, ANNA, &["--into", name]);
+        assert_eq!(done.code, 2, "{name:?}: {} {}", done.out, done.err);
+        assert!(done.err.contains("--into") && done.err.contains("name a mailbox"), "{}", done.err);
+    }
+    assert_eq!(import(&host, &path, ANNA, &["--into", "Old/\u{e4} 2019"]).code, 0);
+    assert_eq!(held(&host, ANNA), 1);
+}
+
+#[test]
+fn an_import_says_that_the_server_is_being_stopped_and_how_to_go_on() {
+    const MESSAGES: u64 = 20_000;
+    let host = household();
+    let path = host.directory.path().join("much.mbox");
+    mbox(&path, usize::try_from(MESSAGES).unwrap(), 2_000);
+    let server = host.serve();
+    let args = ["import", path.to_str().unwrap(), "--account", ANNA];
+    let mut command = host.command(&args);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while held(&host, ANNA) == 0 {}
+    assert!(server.stop().success());
+    let done = Done::of(child.wait_with_output().unwrap());
+    // A quick machine may have finished.
+    if done.code != 0 {
+        assert_eq!(done.code, 5, "{} {}", done.out, done.err);
+        assert!(done.err.contains("the server is being stopped"), "{}", done.err);
+        assert!(done.err.contains("run the same command again"), "{}", done.err);
+        // What it says is there is there.
+        let told: u64 = done.out.split_whitespace().nth(1).unwrap().replace(',', "").parse().unwrap();
+        assert_eq!(told, held(&host, ANNA), "{}", done.out);
+    }
+    assert_eq!(host.run(&args).code, 0);
+    assert_eq!(held(&host, ANNA), MESSAGES);
+}
+
+#[test]
+fn a_dry_run_says_what_the_quota_has_no_room_for() {
+    let host = household();
+    let path = host.directory.path().join("q.mbox");
+    mbox(&path, 40, 500);
+    assert_eq!(host.run(&["account", "quota", ANNA, "--messages", "25"]).code, 0);
+    let dry = import(&host, &path, ANNA, &["--dry-run"]);
+    assert_eq!(dry.code, 1, "{} {}", dry.out, dry.err);
+    assert!(dry.out.contains("NOT ALL OF IT WOULD FIT") && dry.out.contains("by 15 messages"), "{}", dry.out);
+    let _server = host.serve();
+    let dry = import(&host, &path, ANNA, &["--dry-run", "--json"]);
+    assert_eq!((dry.code, &dry.json()["over_quota"]["messages"]), (1, &15.into()), "{}", dry.out);
+    assert_eq!(host.run(&["account", "quota", ANNA, "--none"]).code, 0);
+    let dry = import(&host, &path, ANNA, &["--dry-run", "--json"]);
+    assert_eq!((dry.code, &dry.json()["over_quota"]), (0, &serde_json::Value::Null), "{}", dry.out);
+}
+
+#[test]
+fn a_message_of_the_largest_size_comes_back_with_what_it_got_on_its_way() {
+    use std::io::{BufRead, Write};
+    let host = household();
+    let server = host.serve();
+    let mut s = super::index::connect(&server, "smtp");
+    let mut say = |text: &[u8]| {
+        s.get_mut().write_all(text).unwrap();
+        let mut line = String::new();
+        s.read_line(&mut line).unwrap();
+        line
+    };
+    // The greeting.
+    assert!(say(b"").starts_with("220"));
+    say(b"HELO x.example\r\n");
+    say(b"MAIL FROM:<x@x.example>\r\n");
+    say(format!("RCPT TO:<{ANNA}>\r\n").as_bytes());
+    say(b"DATA\r\n");
+    let mut message = b"Subject: largest\r\n\r\n".to_vec();
+    let size = usize::try_from(wire::limits::MESSAGE).unwrap();
+    while message.len() < size - 1_000 {
+        message.extend_from_slice(&[b'x'; 98]);
+        message.extend_from_slice(b"\r\n");
+    }
+    message.resize(size - 2, b'y');
+    message.extend_from_slice(b"\r\n.\r\n");
+    let done = say(&message);
+    assert!(done.starts_with("250"), "{done}");
+    let size_of = |account: &str| {
+        let accounts = host.run(&["account", "list", "--json"]).json();
+        let found = accounts.as_array().unwrap().iter().find(|a| a["login"] == account).unwrap();
+        found["octets"].as_u64().unwrap()
+    };
+    let octets = size_of(ANNA);
+    assert!(octets > wire::limits::MESSAGE, "{octets}");
+    let at = |name: &str| host.directory.path().join(name).to_str().unwrap().to_owned();
+    assert_eq!(host.run(&["backup", &at("backup")]).code, 0);
+    export(&host, Path::new(&at("out")), ANNA, &[]);
+    assert_eq!(import(&host, Path::new(&at("out")), BEN, &[]).code, 0);
+    assert_eq!(size_of(BEN), octets);
+    assert_eq!(host.run(&["account", "remove", ANNA, "--yes"]).code, 0);
+    assert_eq!(host.run_with(&["account", "add", ANNA, "--password-stdin"], "a good password\n").code, 0);
+    let back = host.run(&["restore", &at("backup"), "--account", ANNA]);
+    assert_eq!(back.code, 0, "{} {}", back.out, back.err);
+    assert_eq!(size_of(ANNA), octets);
 }

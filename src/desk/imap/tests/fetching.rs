@@ -206,3 +206,44 @@ async fn many_messages_in_one_fetch() {
     assert_eq!(answer.matches(" FETCH (").count(), 101);
     assert!(answer.contains("* 300 FETCH (UID 300 ENVELOPE (NIL \"299\" "), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_hold_does_not_change_what_is_served() {
+    let house = House::new().await;
+    let mut c = house.in_inbox().await;
+    let lines = |octets: usize| -> String { (0..octets / 12).map(|i| format!("line {i:05}\r\n")).collect() };
+    let wide: String = (0..4_000).map(|i| format!("X-{i}: {i:020}\r\n")).collect();
+    let parts = |body: &str| {
+        format!(
+            "Subject: parts\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n{body}--b\r\n\r\nlast\r\n--b--\r\n"
+        )
+    };
+    for message in [
+        PLAIN.to_owned(),
+        format!("Subject: half a megabyte\r\n\r\n{}", lines(500_000)),
+        format!("{wide}Subject: wide\r\n\r\nbody\r\n"),
+        parts(&lines(300_000)),
+        parts(&lines(2_000_000)),
+        PARTS.to_owned(),
+    ] {
+        let answer = c.append("INBOX", &message).await;
+        assert!(answer.contains("APPENDUID"), "{answer}");
+    }
+    for items in [
+        "BODY.PEEK[]",
+        "BODY.PEEK[]<70000.100000>",
+        "(BODY.PEEK[HEADER] BODY.PEEK[TEXT])",
+        "(BODY.PEEK[1] BODY.PEEK[2]<1.2> BODY.PEEK[1.MIME] ENVELOPE BODYSTRUCTURE)",
+        "(UID BODY.PEEK[HEADER.FIELDS.NOT (X-7)] RFC822.SIZE)",
+        "BODY.PEEK[HEADER.FIELDS.NOT (X-7)]<40000.50000>",
+        "BODY.PEEK[HEADER.FIELDS (SUBJECT)]",
+        "(FLAGS ENVELOPE)",
+    ] {
+        let alone = c.run(&format!("FETCH 1:* {items}")).await;
+        let held = house.ahead.take(8 << 20).and_then(|first| Some((first, house.ahead.take(7 << 20)?)));
+        assert!(held.is_some(), "an answered FETCH has given back what it held");
+        let beside = c.run(&format!("FETCH 1:* {items}")).await;
+        assert!(alone == beside, "{items}: {} and {} octets", alone.len(), beside.len());
+        drop(held);
+    }
+}

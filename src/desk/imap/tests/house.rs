@@ -15,6 +15,7 @@ use wire::secret::Secret;
 
 use super::super::{ImapDesk, Recents};
 use crate::clock;
+use crate::disk::Ahead;
 use crate::login::Door;
 use crate::net::{Terms, drive};
 use crate::password::Passwords;
@@ -40,6 +41,8 @@ pub(super) struct House {
     pub(super) account: store::AccountId,
     door: Door,
     recents: Recents,
+    /// What may be read ahead of clients.
+    pub(super) ahead: Ahead,
     _dir: tempfile::TempDir,
 }
 
@@ -72,7 +75,7 @@ impl House {
         let committed = store.commit(batch).await.unwrap();
         let store::Outcome::Account(account) = committed.outcomes[at] else { panic!("no account") };
         let door = Door::new(store.clone(), passwords, 10);
-        House { store, account, door, recents, _dir: dir }
+        House { store, account, door, recents, ahead: Ahead::default(), _dir: dir }
     }
 
     pub(super) async fn change_password(&self) {
@@ -116,7 +119,8 @@ impl House {
         };
         let ip = "127.0.0.1".parse().unwrap();
         let machine = Session::new(config, &Peer { ip, tls: None });
-        let desk = ImapDesk::new(self.store.clone(), self.door.clone(), self.recents.clone(), ip);
+        let (door, recents) = (self.door.clone(), self.recents.clone());
+        let desk = ImapDesk::new(self.store.clone(), door, recents, self.ahead.clone(), ip);
         let server = tokio::spawn(async move {
             drive(far, machine, desk, Arc::new(Terms::default())).await;
         });
