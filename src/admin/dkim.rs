@@ -1,5 +1,7 @@
 //! DKIM keys: what of them is to be published, new ones instead of old ones, and none for domains that are gone.
 
+use std::cmp::Reverse;
+
 use store::{Batch, Intent};
 
 use super::{Admin, Answer, DkimRow, DkimState, Error, address};
@@ -73,14 +75,14 @@ impl Admin {
     }
 
     /// Sees to it that each domain has keys, and that none is kept that nobody looks up any more. To be called at the
-    /// start and once a day.
+    /// start and once a day; `now` is in seconds since 1970.
     ///
     /// # Errors
     /// No key was made, or the store refuses.
-    pub async fn tend_keys(&self) -> Result<(), Error> {
+    pub async fn tend_keys(&self, now: i64) -> Result<(), Error> {
         let _alone = self.changing.lock().await;
         let directory = self.store.directory();
-        let overdue = clock::wall().seconds.saturating_sub(KEEP);
+        let overdue = now.saturating_sub(KEEP);
         let is_over = |key: &&Key| {
             key.state == State::Retiring && key.since <= overdue || !directory.has_domain(&key.domain)
         };
@@ -129,8 +131,11 @@ fn unreadable(why: store::index::IndexError) -> Error {
     Error::Unreadable { why: why.to_string() }
 }
 
+/// By domain, newest first, the kind that every server knows first.
 fn rows(keys: &[Key]) -> Result<Vec<DkimRow>, Error> {
-    keys.iter().map(row).collect()
+    let mut keys: Vec<&Key> = keys.iter().collect();
+    keys.sort_by_key(|key| (&key.domain, Reverse(key.created), key.algorithm));
+    keys.into_iter().map(row).collect()
 }
 
 fn row(key: &Key) -> Result<DkimRow, Error> {
@@ -151,4 +156,75 @@ fn row(key: &Key) -> Result<DkimRow, Error> {
         strings: pieces(&value),
         value,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use store::index::sled::SledHost;
+    use store::{NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
+
+    use super::*;
+    use crate::flow::dkim::Keyring;
+    use crate::login::Door;
+    use crate::password::Passwords;
+
+    struct NoTime;
+
+    impl store::Clock for NoTime {
+        fn wall(&self) -> UnixTime {
+            UnixTime { secs: 1_000_000, nanos: 0 }
+        }
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    #[tokio::test]
+    async fn each_domain_has_keys_and_what_has_retired_for_a_week_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            vfs: Arc::new(RealVfs::new(dir.path())),
+            index: Arc::new(SledHost::new(dir.path())),
+            derive: Arc::new(NoDigest),
+            clock: Arc::new(NoTime),
+            random: Arc::new(|out| out.fill(7)),
+            progress: Arc::new(|_| {}),
+            condemned: Arc::new(|_| {}),
+            boot_id: None,
+            tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
+            threads: true,
+        };
+        let (store, _) = Store::open(options).unwrap();
+        let door = Door::new(store.clone(), Passwords::new().unwrap(), 10);
+        let keyring = Keyring::new(store.clone());
+        let admin = Admin::new(store.clone(), PathBuf::new(), door, keyring.clone(), None);
+        let names = |domain: &str| -> Vec<String> {
+            keyring.keys(domain).unwrap().into_iter().map(|key| key.selector).collect()
+        };
+        const NOW: i64 = 1_795_900_000;
+
+        let mut batch = Batch::of(Intent::AddDomain { name: "b.test".into() });
+        batch.push(Intent::AddDomain { name: "bare.test".into() });
+        let old = Key::pair("b.test", &[], State::Retiring, NOW - KEEP).unwrap();
+        let newer = Key::pair("b.test", &old, State::Retiring, NOW - KEEP + 1).unwrap();
+        let orphans = Key::pair("gone.test", &[], State::Active, NOW).unwrap();
+        add(&mut batch, [&old[..], &newer, &orphans].concat().iter().map(Key::write));
+        admin.commit(batch).await.unwrap();
+        assert_eq!(names("b.test").len(), 4);
+
+        admin.tend_keys(NOW).await.unwrap();
+        let mut left: Vec<String> = newer.into_iter().map(|key| key.selector).collect();
+        left.sort();
+        assert_eq!(names("b.test"), left);
+        assert_eq!((names("bare.test").len(), names("gone.test").len()), (2, 0));
+        assert!(keyring.keys("bare.test").unwrap().iter().all(|key| key.state == State::Active));
+        let made = names("bare.test");
+        admin.tend_keys(NOW).await.unwrap();
+        assert_eq!((names("b.test"), names("bare.test")), (left, made), "nothing is made twice");
+        store.close().unwrap();
+    }
 }

@@ -308,7 +308,7 @@ pub enum Answer {
         /// Its address.
         address: String,
     },
-    /// DKIM keys, by domain and selector.
+    /// DKIM keys, by domain, newest first.
     Dkim(Vec<DkimRow>),
     /// What waits, the oldest first.
     Queue(QueuePage),

@@ -348,7 +348,7 @@ async fn turn_away(bound: &[(Protocol, Bound)]) {
 /// Looks after the domains' keys, for ever.
 async fn tend_keys(admin: Admin) {
     loop {
-        if let Err(error) = admin.tend_keys().await {
+        if let Err(error) = admin.tend_keys(clock::wall().seconds).await {
             tracing::error!(%error, "DKIM keys could not be looked after");
         }
         tokio::time::sleep(KEYS_EVERY).await;

@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dkim;
+mod dsn;
 mod edges;
 mod fetch;
 mod import;

@@ -3,6 +3,7 @@
 mod backup;
 mod care;
 mod demo;
+mod dkim;
 mod index;
 mod people;
 mod port;
