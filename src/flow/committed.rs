@@ -6,7 +6,7 @@ use store::{AccountId, Batch, Intent, InternalDate, Outcome, Prefix};
 use wire::dsn::{Notify, Ret};
 use wire::flag::FlagNames;
 
-use super::queue::{Entry, Id, Recipient, line};
+use super::queue::{Entry, Id, Recipient, line, report};
 use super::routed::{Delivery, Remote};
 use super::{Error, House, Received, Routed};
 use crate::{clock, disk};
@@ -28,7 +28,7 @@ impl Routed {
     /// # Errors
     /// `Full`, `Unavailable`.
     pub async fn commit(self, house: &House) -> Result<Committed, Error> {
-        let Routed { judged, deliveries, remote } = self;
+        let Routed { judged, deliveries, remote, tell } = self;
         let (received, header) = (judged.received, judged.header);
         let now = clock::Date::now();
         let id = received.id.to_string();
@@ -87,6 +87,11 @@ impl Routed {
         if let Some((entry, recipients, octets)) = &outgoing {
             let prefix = Prefix { octets: octets.clone(), replaces };
             line::enqueue(&mut batch, &id, body, prefix, entry, recipients);
+        }
+        if !tell.is_empty() {
+            let fields = header.as_deref().unwrap_or_else(|| received.header.octets());
+            let tell: Vec<_> = tell.iter().collect();
+            report::delivered(house, &mut batch, &received.envelope, fields, size, &tell);
         }
         // What RCPT let in is not refused for want of room any more.
         batch.accepted();

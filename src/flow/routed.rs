@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use store::{AccountId, Directory, MailboxId, Target};
 use wire::addr::{Address, ForwardPath};
+use wire::dsn::Notify;
 
 use super::{Error, House, Judged, Recipient};
 
@@ -19,6 +20,8 @@ pub struct Routed {
     pub deliveries: Vec<Delivery>,
     /// Addresses elsewhere, each once.
     pub remote: Vec<Remote>,
+    /// Recipients with mailboxes here, whose sender wants to hear of it that it is there.
+    pub tell: Vec<Recipient>,
 }
 
 /// An address elsewhere that a message goes to.
@@ -48,6 +51,11 @@ pub struct Delivery {
     pub mailbox: MailboxId,
     /// The first recipient that led here.
     pub recipient: String,
+}
+
+/// Whether somebody wants to hear of it that a message is in a mailbox.
+fn wants_success(recipient: &Recipient) -> bool {
+    recipient.notify.is_some_and(|notify| notify.wants(Notify::SUCCESS))
 }
 
 /// Where mail for a recipient goes. `submitted`: whoever sends it may send to other hosts.
@@ -148,6 +156,7 @@ impl Judged {
         let submitted = self.received.origin.account.is_some();
         let mut deliveries: Vec<Delivery> = Vec::new();
         let mut remote: Vec<Remote> = Vec::new();
+        let mut tell = Vec::new();
         for recipient in &self.received.envelope.recipients {
             let path = &recipient.path;
             let route = route(&directory, house.postmaster.as_deref(), path, submitted)
@@ -156,6 +165,9 @@ impl Judged {
                 if remote.iter().all(|r| r.address != address) {
                     remote.push(Remote { address, recipient: recipient.clone() });
                 }
+            }
+            if !route.accounts.is_empty() && wants_success(recipient) {
+                tell.push(recipient.clone());
             }
             for account in route.accounts {
                 if deliveries.iter().all(|d| d.account != account) {
@@ -168,6 +180,6 @@ impl Judged {
                 }
             }
         }
-        Ok(Routed { judged: self, deliveries, remote })
+        Ok(Routed { judged: self, deliveries, remote, tell })
     }
 }

@@ -9,9 +9,10 @@ use wire::imap::session::{Capabilities, Config as ImapConfig, Session as ImapSes
 use wire::machine::Away;
 use wire::pop3::reply;
 use wire::pop3::session::{Config as Pop3Config, Session as Pop3Session};
-use wire::smtp::session::{self as smtp, Config as SmtpConfig, Offers, Role, Session as SmtpSession};
+use wire::smtp::session::{self as smtp, Config as SmtpConfig, FutureRelease, Offers, Role, Session as SmtpSession};
 
 use super::Protocol;
+use crate::clock;
 use crate::config::Config;
 use crate::desk::imap::{ImapDesk, Recents};
 use crate::desk::pop3::{Maildrops, Pop3Desk};
@@ -87,7 +88,7 @@ impl Kit {
                 auth_in_plain: plain_logins(&config, peer.ip, local.ip()),
                 max_message: config.limits.message_size,
                 max_recipients: config.limits.recipients,
-                offers: Offers::default(),
+                offers: offers(role),
             };
             let desk = SmtpDesk::new(house.clone(), door.clone(), peer.ip);
             (SmtpSession::new(settings, &peer), desk)
@@ -124,6 +125,21 @@ impl Kit {
             let desk = Pop3Desk::new(store.clone(), door.clone(), maildrops.clone(), peer.ip);
             (Pop3Session::new(settings, &peer), desk)
         })
+    }
+}
+
+/// How long a message may be held before it goes out (RFC 4865): a month.
+const HOLD: u32 = 30 * 24 * 3_600;
+
+/// What is offered beyond what always is. Reports of success are for our own: on port 25 anybody could have them sent to
+/// whomever he names as the sender.
+fn offers(role: Role) -> Offers {
+    let submission = role == Role::Submission;
+    let future_release = FutureRelease { max_interval: HOLD, opened: clock::wall().seconds };
+    Offers {
+        dsn: submission,
+        require_tls: true,
+        future_release: submission.then_some(future_release),
     }
 }
 

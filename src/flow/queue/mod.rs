@@ -13,7 +13,7 @@ pub mod fate;
 mod lease;
 pub mod line;
 pub mod outward;
-mod report;
+pub(in crate::flow) mod report;
 mod runner;
 pub mod schedule;
 mod settle;

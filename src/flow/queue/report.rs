@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use store::{Batch, Intent, Prefix, ReadError, Spooled};
+use store::{AccountId, Batch, BodyRef, Intent, Prefix, ReadError, Spooled};
 use wire::addr::{ForwardPath, ReversePath};
 use wire::flag::FlagNames;
 use wire::smtp::client::Reply;
@@ -13,7 +13,7 @@ use crate::clock::Date;
 use crate::disk;
 use crate::flow::dsn::{self, Action, Cause, Original, Report, Status};
 use crate::flow::received::MessageRef;
-use crate::flow::{House, route};
+use crate::flow::{self, Envelope, House, route};
 
 /// What is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,14 +68,7 @@ pub fn add(house: &House, batch: &mut Batch, queued: &Queued, event: Event, abou
     };
     tracing::info!(id, about = %queued.id, to = %sender, ?event, "report");
     let body = batch.body(body);
-    let directory = house.store.directory();
-    for account in route.accounts {
-        let Some(inbox) = directory.mailbox_at(account, "INBOX") else { continue };
-        let octets = format!("Return-Path: <>\r\nDelivered-To: {sender}\r\n").into_bytes();
-        let prefix = Prefix { octets, replaces: 0 };
-        let (mailbox, flags) = (inbox.id, FlagNames::default());
-        batch.push(Intent::Append { mailbox, body, prefix, flags, date: None });
-    }
+    inboxes(house, batch, body, &route.accounts, &sender.to_string());
     if route.remote.is_empty() {
         return None;
     }
@@ -97,6 +90,61 @@ pub fn add(house: &House, batch: &mut Batch, queued: &Queued, event: Event, abou
     };
     line::enqueue(batch, &id, body, Prefix::default(), &entry, &recipients);
     Some((Id::from(id.as_str()), recipients))
+}
+
+/// Adds the report that a message is in the mailboxes of those recipients whose sender asked for that (RFC 3461 s.4.1).
+/// `header` is the message's as it is served.
+pub fn delivered(
+    house: &House,
+    batch: &mut Batch,
+    envelope: &Envelope,
+    header: &[u8],
+    size: u64,
+    recipients: &[&flow::Recipient],
+) {
+    let ReversePath::Path(sender) = &envelope.reverse_path else { return };
+    let path = ForwardPath::Path(sender.clone());
+    // Only our own are offered it, so the sender is here.
+    let Ok(route) = route(&house.store.directory(), house.postmaster.as_deref(), &path, false) else { return };
+    let (id, now) = (MessageRef::new().to_string(), Date::now());
+    let told = |recipient: &&flow::Recipient| dsn::Recipient {
+        address: match &recipient.path {
+            ForwardPath::Postmaster => format!("postmaster@{}", house.hostname),
+            ForwardPath::Path(address) => address.to_string(),
+        },
+        orcpt: recipient.orcpt.clone(),
+        action: Action::Delivered,
+        status: Status(2, 1, 5),
+        remote: None,
+        cause: None,
+        tried: None,
+    };
+    let recipients: Vec<dsn::Recipient> = recipients.iter().map(told).collect();
+    let composed = dsn::compose(&Report {
+        hostname: &house.hostname,
+        id: &format!("{id}@{}", house.hostname),
+        now,
+        to: &sender.to_string(),
+        arrived: now,
+        envid: envelope.envid.as_ref(),
+        ret: envelope.ret,
+        original: Original { header, size, eight_bit: !header.is_ascii(), smtputf8: false },
+        recipients: &recipients,
+    });
+    let body = batch.body([composed.head, composed.tail].concat());
+    inboxes(house, batch, body, &route.accounts, &sender.to_string());
+}
+
+/// Puts a report where its reader finds it.
+fn inboxes(house: &House, batch: &mut Batch, body: BodyRef, accounts: &[AccountId], to: &str) {
+    let directory = house.store.directory();
+    for account in accounts {
+        let Some(inbox) = directory.mailbox_at(*account, "INBOX") else { continue };
+        let octets = format!("Return-Path: <>\r\nDelivered-To: {to}\r\n").into_bytes();
+        let prefix = Prefix { octets, replaces: 0 };
+        let (mailbox, flags) = (inbox.id, FlagNames::default());
+        batch.push(Intent::Append { mailbox, body, prefix, flags, date: None });
+    }
 }
 
 fn make(
