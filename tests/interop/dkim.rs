@@ -176,51 +176,39 @@ fn is_there(command: &mut Command, package: &str) -> bool {
     there
 }
 
-#[test]
-fn dkimpy_verifies_both_signatures() {
+/// What dkimpy says of the first two signatures of each message, by these records (names and values): "True False". `None` if
+/// it is not there.
+pub(super) fn dkimpy(records: &[(String, String)], files: &[PathBuf]) -> Option<Vec<String>> {
     // Debian's package is for Debian's Python, whichever others there are.
     const PYTHON: &str = "/usr/bin/python3";
     if !is_there(Command::new(PYTHON).args(["-c", "import dkim, nacl"]), "python3-dkim") {
-        return;
+        return None;
     }
-    let (keys, mut messages) = signed();
-    let expected = messages.len();
-    messages.extend(spoilt(&messages[0].1.clone()).map(|message| ("spoilt", message)));
-    let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(PYTHON);
     command.args(["-I", "-c", include_str!("dkim.py")]);
-    command.args(keys.iter().map(|key| format!("{}={}", key.name(), key.record().unwrap())));
-    command.args(files(directory.path(), &messages));
+    command.args(records.iter().map(|(name, value)| format!("{name}={value}"))).args(files);
     let done = run(&mut command);
     let said = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), messages.len());
-    for (n, (line, (what, _))) in lines.iter().zip(&messages).enumerate() {
-        let result = if n < expected { "True True" } else { "False False" };
-        assert_eq!(*line, result, "{what}");
-    }
+    Some(said.lines().map(str::to_owned).collect())
 }
 
-#[test]
-fn opendkim_verifies_both_signatures() {
+/// How many signatures of each message pass, as OpenDKIM says, and its words. `None` if it is not there.
+pub(super) fn opendkim(
+    records: &[(String, String)],
+    files: &[PathBuf],
+    directory: &Path,
+) -> Option<Vec<(usize, String)>> {
     // Unpacked, not installed: its package would start a service.
     let unpacked =
         std::env::var_os("PENFOLD_OPENDKIM").map(|root| Path::new(&root).join("usr/sbin/opendkim"));
     let program = unpacked.unwrap_or_else(|| "opendkim".into());
     if !is_there(Command::new(&program).arg("-V"), "opendkim (PENFOLD_OPENDKIM)") {
-        return;
+        return None;
     }
-    let (keys, mut messages) = signed();
-    // Its reader of files waits for a line's end, which a filter's peer has always sent.
-    messages.retain(|(what, _)| *what != "no line end at its end");
-    let expected = messages.len();
-    messages.extend(spoilt(&messages[0].1.clone()).map(|message| ("spoilt", message)));
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    let records: Vec<String> =
-        keys.iter().map(|key| format!("{} {}\n", key.name(), key.record().unwrap())).collect();
-    std::fs::write(path("keys"), records.concat()).unwrap();
+    let path = |name: &str| directory.join(name);
+    let lines: Vec<String> = records.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+    std::fs::write(path("keys"), lines.concat()).unwrap();
     std::fs::write(
         path("conf"),
         format!(
@@ -231,13 +219,46 @@ fn opendkim_verifies_both_signatures() {
         ),
     )
     .unwrap();
-    let mut wrong = Vec::new();
-    for (n, (file, (what, _))) in files(directory.path(), &messages).iter().zip(&messages).enumerate() {
+    let said = |file: &PathBuf| {
         let done = run(Command::new(&program).arg("-x").arg(path("conf")).args(["-vv", "-t"]).arg(file));
-        let said = [done.stdout, done.stderr].concat();
-        let said = String::from_utf8_lossy(&said).replace("\n\t", " ");
-        let passes = said.matches("dkim=pass").count();
-        if passes != if n < expected { 2 } else { 0 } {
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).replace("\n\t", " ");
+        (said.matches("dkim=pass").count(), said)
+    };
+    Some(files.iter().map(said).collect())
+}
+
+/// The names and values of keys' records.
+fn records(keys: &[Key]) -> Vec<(String, String)> {
+    keys.iter().map(|key| (key.name(), key.record().unwrap())).collect()
+}
+
+#[test]
+fn dkimpy_verifies_both_signatures() {
+    let (keys, mut messages) = signed();
+    let expected = messages.len();
+    messages.extend(spoilt(&messages[0].1.clone()).map(|message| ("spoilt", message)));
+    let directory = tempfile::tempdir().unwrap();
+    let Some(lines) = dkimpy(&records(&keys), &files(directory.path(), &messages)) else { return };
+    assert_eq!(lines.len(), messages.len());
+    for (n, (line, (what, _))) in lines.iter().zip(&messages).enumerate() {
+        let result = if n < expected { "True True" } else { "False False" };
+        assert_eq!(*line, result, "{what}");
+    }
+}
+
+#[test]
+fn opendkim_verifies_both_signatures() {
+    let (keys, mut messages) = signed();
+    // Its reader of files waits for a line's end, which a filter's peer has always sent.
+    messages.retain(|(what, _)| *what != "no line end at its end");
+    let expected = messages.len();
+    messages.extend(spoilt(&messages[0].1.clone()).map(|message| ("spoilt", message)));
+    let directory = tempfile::tempdir().unwrap();
+    let files = files(directory.path(), &messages);
+    let Some(said) = opendkim(&records(&keys), &files, directory.path()) else { return };
+    let mut wrong = Vec::new();
+    for (n, ((passes, said), (what, _))) in said.iter().zip(&messages).enumerate() {
+        if *passes != if n < expected { 2 } else { 0 } {
             wrong.push(format!("{what}: {passes} pass: {said}"));
         }
     }

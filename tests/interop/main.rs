@@ -6,11 +6,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/nameserver.rs"]
+#[allow(dead_code, reason = "the unit tests use the rest of it")]
+mod nameserver;
+
 mod dkim;
 mod dsn;
 mod edges;
 mod fetch;
 mod import;
+mod outbound;
 mod python;
 mod send;
 mod sync;

@@ -1,0 +1,177 @@
+//! Our own server, as `penfold serve` runs it, with an account that sends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use super::super::run;
+use super::super::support::client::Lines;
+use super::until;
+
+/// Who sends.
+pub const ANN: &str = "ann@home.test";
+
+/// A running server, killed when dropped.
+pub struct House {
+    child: Child,
+    directory: tempfile::TempDir,
+    submission: SocketAddr,
+    password: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl House {
+    /// Starts one with a nameserver, the key that this one proves itself by, the port of other mail servers, and what else its
+    /// configuration says.
+    pub fn start(dns: SocketAddr, anchor: &Path, smtp_port: u16, more: &str) -> House {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("config.toml");
+        std::fs::write(
+            &config,
+            format!(
+                "hostname = \"mail.home.test\"\ndata_dir = \"data\"\ncontrol = \"control.sock\"\n\
+                 listen = {{ smtp = [], submissions = [], submission = [\"127.0.0.1:0\"], imaps = [], imap = [], \
+                 pop3s = [], pop3 = [] }}\ntls.optional_on_loopback = true\n\
+                 dns = {{ servers = [\"{dns}\"], trust_anchor = \"{anchor}\" }}\noutbound.smtp_port = {smtp_port}\n{more}",
+                anchor = anchor.display()
+            ),
+        )
+        .unwrap();
+        let penfold = |args: &[&str]| {
+            let done = run(Command::new(env!("CARGO_BIN_EXE_penfold")).args(args).arg("--config").arg(&config));
+            assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+            String::from_utf8(done.stdout).unwrap()
+        };
+        penfold(&["domain", "add", "home.test"]);
+        let account: serde_json::Value =
+            serde_json::from_str(&penfold(&["account", "add", ANN, "--json"])).unwrap();
+        let password = account["password"].as_str().unwrap().to_owned();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_penfold"));
+        command.arg("serve").arg("--config").arg(&config).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sink, mut err) = (log.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            let mut octets = [0; 4096];
+            while let Ok(n @ 1..) = err.read(&mut octets) {
+                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&octets[..n]));
+            }
+        });
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let submission = loop {
+            let mut line = String::new();
+            if out.read_line(&mut line).unwrap() == 0 {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("it did not start: {}", log.lock().unwrap());
+            }
+            if let Some(at) = line.trim().strip_prefix("submission ") {
+                break at.trim().parse().unwrap();
+            }
+        };
+        std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+        House { child, directory, submission, password, log }
+    }
+
+    /// All that it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("config.toml")
+    }
+
+    /// What a command prints that must succeed.
+    pub fn penfold(&self, args: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_penfold"));
+        let done = run(command.args(args).arg("--config").arg(self.config()));
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "{args:?}: {out}{err}\n{}", self.log());
+        out.into_owned()
+    }
+
+    /// Ann sends a message, which has no line that begins with a dot, or has it doubled.
+    pub fn send(&self, to: &str, message: &[u8]) {
+        let mut s = Lines::plain(self.submission).unwrap();
+        s.smtp_reply().unwrap();
+        s.smtp("EHLO client.home.test").unwrap();
+        let login = base64(format!("\0{ANN}\0{}", self.password).as_bytes());
+        let done = s.smtp(&format!("AUTH PLAIN {login}")).unwrap();
+        assert!(done.starts_with("235 "), "{done}");
+        s.smtp(&format!("MAIL FROM:<{ANN}> BODY=8BITMIME")).unwrap();
+        let done = s.smtp(&format!("RCPT TO:<{to}>")).unwrap();
+        assert!(done.starts_with("250 "), "{done}");
+        s.smtp("DATA").unwrap();
+        s.send(message).unwrap();
+        let done = s.smtp(".").unwrap();
+        assert!(done.starts_with("250 "), "{done}");
+    }
+
+    /// What `penfold trace` tells of the fate of the one message to somebody, once it has one.
+    pub fn fate(&self, to: &str) -> Fate {
+        let json = until("the message has a fate", || {
+            let config = self.config();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_penfold"));
+            let done = run(command.args(["trace", to, "--json", "--config"]).arg(config));
+            let told: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
+            let fates = told["fates"].as_array()?;
+            assert!(fates.len() < 2, "{told}");
+            if fates.is_empty() && told["waits"][0]["recipients"][0]["why"].is_string() {
+                panic!("it was put off: {told}\n{}", self.log());
+            }
+            fates.first().cloned()
+        });
+        Fate { json, words: self.penfold(&["trace", to]) }
+    }
+
+    /// Why the one message in the queue was put off, once it was; and what `penfold queue list` says of it.
+    pub fn put_off(&self) -> (String, String) {
+        let why = until("the message is put off", || {
+            let told: serde_json::Value =
+                serde_json::from_str(&self.penfold(&["queue", "list", "--json"])).unwrap();
+            told["rows"][0]["recipients"][0]["why"].as_str().map(str::to_owned)
+        });
+        (why, self.penfold(&["queue", "list"]))
+    }
+
+    /// The records that its domain's keys ask for: names and values.
+    pub fn keys(&self) -> Vec<(String, String)> {
+        let rows: serde_json::Value =
+            serde_json::from_str(&self.penfold(&["dkim", "show", "home.test", "--json"])).unwrap();
+        let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+        rows.as_array().unwrap().iter().map(|row| (text(row, "name"), text(row, "value"))).collect()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What became of a message.
+pub struct Fate {
+    /// For programs.
+    pub json: serde_json::Value,
+    /// For people.
+    pub words: String,
+}
+
+/// RFC 4648 s.4, for a login.
+fn base64(octets: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in octets.chunks(3) {
+        let at = |n: usize| u32::from(three.get(n).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for n in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * n) & 63) as usize];
+            text.push(if n <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
