@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use data_encoding::BASE64;
+
 use super::super::run;
 use super::super::support::client::Lines;
 use super::until;
@@ -40,7 +42,8 @@ impl House {
         )
         .unwrap();
         let penfold = |args: &[&str]| {
-            let done = run(Command::new(env!("CARGO_BIN_EXE_penfold")).args(args).arg("--config").arg(&config));
+            let done =
+                run(Command::new(env!("CARGO_BIN_EXE_penfold")).args(args).arg("--config").arg(&config));
             assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
             String::from_utf8(done.stdout).unwrap()
         };
@@ -75,7 +78,7 @@ impl House {
         House { child, directory, submission, password, log }
     }
 
-    /// All that it has logged so far.
+    /// All that it has logged so far. A test that fails prints it.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -89,7 +92,7 @@ impl House {
         let mut command = Command::new(env!("CARGO_BIN_EXE_penfold"));
         let done = run(command.args(args).arg("--config").arg(self.config()));
         let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        assert!(done.status.success(), "{args:?}: {out}{err}\n{}", self.log());
+        assert!(done.status.success(), "{args:?}: {out}{err}");
         out.into_owned()
     }
 
@@ -98,7 +101,7 @@ impl House {
         let mut s = Lines::plain(self.submission).unwrap();
         s.smtp_reply().unwrap();
         s.smtp("EHLO client.home.test").unwrap();
-        let login = base64(format!("\0{ANN}\0{}", self.password).as_bytes());
+        let login = BASE64.encode(format!("\0{ANN}\0{}", self.password).as_bytes());
         let done = s.smtp(&format!("AUTH PLAIN {login}")).unwrap();
         assert!(done.starts_with("235 "), "{done}");
         s.smtp(&format!("MAIL FROM:<{ANN}> BODY=8BITMIME")).unwrap();
@@ -111,6 +114,7 @@ impl House {
     }
 
     /// What `penfold trace` tells of the fate of the one message to somebody, once it has one.
+    #[track_caller]
     pub fn fate(&self, to: &str) -> Fate {
         let json = until("the message has a fate", || {
             let config = self.config();
@@ -120,7 +124,7 @@ impl House {
             let fates = told["fates"].as_array()?;
             assert!(fates.len() < 2, "{told}");
             if fates.is_empty() && told["waits"][0]["recipients"][0]["why"].is_string() {
-                panic!("it was put off: {told}\n{}", self.log());
+                panic!("it was put off: {told}");
             }
             fates.first().cloned()
         });
@@ -148,6 +152,9 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("Penfold said:\n{}", self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -159,19 +166,4 @@ pub struct Fate {
     pub json: serde_json::Value,
     /// For people.
     pub words: String,
-}
-
-/// RFC 4648 s.4, for a login.
-fn base64(octets: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in octets.chunks(3) {
-        let at = |n: usize| u32::from(three.get(n).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for n in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * n) & 63) as usize];
-            text.push(if n <= three.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
 }

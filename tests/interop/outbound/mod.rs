@@ -69,7 +69,7 @@ fn takes(root: &Path, kind: Kind, encrypted: bool) {
     assert_eq!(fate.json["action"], "delivered", "{}", fate.words);
     assert_eq!((&fate.json["host"], &fate.json["address"]), (&NAME.into(), &"127.0.0.2".into()));
     let word = if encrypted { "TLS1.3, " } else { "not encrypted" };
-    assert!(fate.words.contains(word), "{}\n{}\n{}", fate.words, peer.said(), house.log());
+    assert!(fate.words.contains(word), "{}", fate.words);
     let arrived = crlf(&peer.mail(1)[0]);
     assert!(arrived.ends_with(&arrives), "{}", String::from_utf8_lossy(&arrived));
     let above = String::from_utf8_lossy(&arrived[..arrived.len() - arrives.len()]).into_owned();
@@ -138,28 +138,22 @@ fn by_dane(root: &Path, kind: Kind, key: impl Fn(&Peer) -> Vec<u8>) -> (Peer, Kn
 #[test]
 fn postfix_has_the_key_that_its_zone_signed_by_knot_tells_of() {
     let Some(root) = peer::unpacked() else { return };
-    let (peer, knot, house) = by_dane(&root, Kind::Postfix, key_hash);
+    let (peer, _knot, house) = by_dane(&root, Kind::Postfix, key_hash);
     let fate = house.fate("bob@far.test");
-    assert!(
-        fate.words.contains("certificate as its DNS says (DANE)"),
-        "{}\n{}\n{}",
-        fate.words,
-        knot.said(),
-        house.log()
-    );
+    assert!(fate.words.contains("certificate as its DNS says (DANE)"), "{}", fate.words);
     peer.mail(1);
 }
 
 #[test]
 fn postfix_with_another_key_than_its_zone_tells_of_gets_nothing() {
     let Some(root) = peer::unpacked() else { return };
-    let (peer, knot, house) = by_dane(&root, Kind::Postfix, |_| vec![0; 32]);
+    let (peer, _knot, house) = by_dane(&root, Kind::Postfix, |_| vec![0; 32]);
     let (why, words) = house.put_off();
     assert!(
-        why.contains("TLS: ") && why.contains("DANE") && words.contains(&why) && words.contains("next try in"),
-        "{words}\n{}\n{}",
-        knot.said(),
-        house.log()
+        why.contains("not the one that its TLSA records tell of")
+            && words.contains(&format!("{NAME}: {why}"))
+            && words.contains("next try in"),
+        "{words}"
     );
     let said = peer.said();
     assert!(said.contains("connect from") && !said.contains("client="), "nothing was sent to it: {said}");
@@ -171,8 +165,8 @@ fn opensmtpd_whose_tls_is_broken_gets_nothing_where_its_zone_promises_tls() {
     let Some(root) = peer::unpacked() else { return };
     let (peer, _knot, house) = by_dane(&root, Kind::OpenSmtpd, key_hash);
     let (why, words) = house.put_off();
-    assert!(why.contains("TLS: ") && words.contains(&why), "{words}\n{}", house.log());
-    assert_eq!(peer.delivered(), 0, "{}", peer.said());
+    assert!(why.contains("TLS: ") && words.contains(&why), "{words}");
+    assert_eq!(peer.delivered(), 0);
 }
 
 /// A server that sends everything by a relay, with a password.
@@ -194,14 +188,20 @@ fn by_relay(peer: &Peer, dns: SocketAddr, anchor: &Path, dir: &Path, password: &
 #[test]
 fn postfix_as_a_relay_takes_logins() {
     let Some(root) = peer::unpacked() else { return };
-    for (offered, taken) in [("PLAIN", "PLAIN"), ("LOGIN", "LOGIN"), ("PLAIN LOGIN SCRAM-SHA-256", "SCRAM-SHA-256")] {
-        let (peer, directory) = (Peer::start(&root, Kind::PostfixRelay(offered)), tempfile::tempdir().unwrap());
+    for (offered, taken) in
+        [("PLAIN", "PLAIN"), ("LOGIN", "LOGIN"), ("PLAIN LOGIN SCRAM-SHA-256", "SCRAM-SHA-256")]
+    {
+        let (peer, directory) =
+            (Peer::start(&root, Kind::PostfixRelay(offered)), tempfile::tempdir().unwrap());
         let (_runtime, dns, anchor) = world(directory.path());
         let house = by_relay(&peer, dns, &anchor, directory.path(), LOGIN.1);
         let fate = house.fate("bob@elsewhere.test");
-        assert!(fate.words.contains("certificate verified"), "{}\n{}", fate.words, peer.said());
+        assert!(fate.words.contains("certificate verified"), "{}", fate.words);
         let said = peer.said();
-        assert!(said.contains(&format!("sasl_method={taken}, sasl_username={}", LOGIN.0)), "{offered}: {said}");
+        assert!(
+            said.contains(&format!("sasl_method={taken}, sasl_username={}", LOGIN.0)),
+            "{offered}: {said}"
+        );
         assert!(crlf(&peer.mail(1)[0]).ends_with(&hard().1), "{offered}");
     }
 }
@@ -210,11 +210,12 @@ fn postfix_as_a_relay_takes_logins() {
 fn a_relay_that_refuses_the_password_is_told_of_and_mail_waits() {
     let Some(root) = peer::unpacked() else { return };
     for offered in ["PLAIN", "SCRAM-SHA-256"] {
-        let (peer, directory) = (Peer::start(&root, Kind::PostfixRelay(offered)), tempfile::tempdir().unwrap());
+        let (peer, directory) =
+            (Peer::start(&root, Kind::PostfixRelay(offered)), tempfile::tempdir().unwrap());
         let (_runtime, dns, anchor) = world(directory.path());
         let house = by_relay(&peer, dns, &anchor, directory.path(), "not it");
         let (why, words) = house.put_off();
-        assert!(why.contains("password_file"), "{offered}: {words}\n{}", peer.said());
+        assert!(why.contains("password_file"), "{offered}: {words}");
         assert!(!words.contains("not it") && !house.log().contains("not it"), "{words}");
         assert_eq!(peer.delivered(), 0);
     }

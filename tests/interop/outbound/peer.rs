@@ -1,16 +1,16 @@
 //! Other mail servers: Postfix, Exim and OpenSMTPD as Debian packs them, unpacked and not installed, each with its files in
 //! a directory of the test.
 //!
-//! Each runs in namespaces of its own, with users and directories that it wants and this host does not have. All of its
-//! processes end with the first of them, and that one with the test.
+//! Each runs in namespaces of its own, with the files and users that its package would have brought laid over this host's.
+//! All of its processes end with the first of them, and that one with the test.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::super::say;
 use super::super::support::client::Lines;
-use super::super::{run, say};
 use super::until;
 
 /// Where peers listen: not where we do, or mail would seem to go in a circle.
@@ -20,8 +20,17 @@ pub const NAME: &str = "mx.far.test";
 /// Who gets what they take: a user of theirs alone.
 const BOX: u32 = 61_001;
 /// Users that the packages would make.
-const USERS: [(&str, u32); 5] =
-    [("box", BOX), ("Debian-exim", 61_002), ("opensmtpd", 61_003), ("opensmtpq", 61_004), ("postfix", 61_005)];
+const USERS: [(&str, u32); 7] = [
+    ("box", BOX),
+    ("Debian-exim", EXIM),
+    ("postfix", POSTFIX),
+    ("opensmtpd", 61_004),
+    ("opensmtpq", 61_005),
+    ("dovecot", 61_006),
+    ("dovenull", 61_007),
+];
+const EXIM: u32 = 61_002;
+const POSTFIX: u32 = 61_003;
 
 /// Where the packages are unpacked, if they are and can be used.
 pub fn unpacked() -> Option<PathBuf> {
@@ -44,7 +53,7 @@ pub fn unpacked() -> Option<PathBuf> {
 pub enum Kind {
     /// Postfix, which takes mail for far.test.
     Postfix,
-    /// Postfix that takes mail for others too, from whoever logs in by one of these mechanisms.
+    /// Postfix that takes mail for everybody, from whoever logs in by one of these mechanisms; Dovecot looks at the password.
     PostfixRelay(&'static str),
     /// Exim.
     Exim,
@@ -53,7 +62,7 @@ pub enum Kind {
 }
 
 /// The login that a relay takes.
-pub const LOGIN: (&str, &str) = ("relay", "not to be guessed");
+pub const LOGIN: (&str, &str) = ("relay", "not-to-be-guessed");
 
 /// A running peer, killed when dropped.
 pub struct Peer {
@@ -69,7 +78,7 @@ impl Peer {
         // Its processes are of several users.
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let at = TcpListener::bind((Ipv4Addr::from(IP), 0)).unwrap().local_addr().unwrap();
-        let made = Made { root, dir: directory.path(), at };
+        let made = Made { dir: directory.path(), at };
         made.certificate();
         made.users();
         let server = match kind {
@@ -79,12 +88,16 @@ impl Peer {
             Kind::OpenSmtpd => made.opensmtpd(),
         };
         let script = format!(
-            "set -e\nmount --bind {dir}/passwd /etc/passwd\nmount --bind {dir}/group /etc/group\n{server}",
+            "set -e\nmount -t overlay none -o lowerdir={}/usr:/usr /usr\nmount --bind {dir}/passwd /etc/passwd\n\
+             mount --bind {dir}/group /etc/group\n{server}\nexit 1\n",
+            root.display(),
             dir = made.dir.display()
         );
         let output = std::fs::File::create(directory.path().join("output")).unwrap();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script]);
+        // The shell stays what all of its processes end with: a server that changes who it is forgets its parent's end.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
+        command.args(["sh", "-c", &script]);
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let mut peer = Peer { child: command.spawn().unwrap(), directory, at };
         until(&format!("{kind:?} greets"), || {
@@ -101,10 +114,13 @@ impl Peer {
         self.directory.path().join("cert.pem")
     }
 
-    /// What it has logged.
+    /// What it has logged. A test that fails prints it.
     pub fn said(&self) -> String {
         let read = |name: &str| std::fs::read(self.directory.path().join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&[read("output"), read("maillog"), read("log/mainlog")].concat()).into_owned()
+        String::from_utf8_lossy(
+            &[read("output"), read("maillog"), read("log/mainlog"), read("log-dovecot")].concat(),
+        )
+        .into_owned()
     }
 
     /// The messages that it has delivered, once there are so many.
@@ -114,8 +130,8 @@ impl Peer {
             let files: Vec<_> = std::fs::read_dir(&new).ok()?.map(|entry| entry.unwrap().path()).collect();
             (files.len() >= n).then_some(files)
         };
-        let files = until(&format!("mail arrives: {}", self.said()), found);
-        assert_eq!(files.len(), n, "{}", self.said());
+        let files = until("mail arrives", found);
+        assert_eq!(files.len(), n);
         files.iter().map(|file| std::fs::read(file).unwrap()).collect()
     }
 
@@ -127,6 +143,9 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the other server said:\n{}", self.said());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -134,7 +153,6 @@ impl Drop for Peer {
 
 /// What is made for one before it starts.
 struct Made<'a> {
-    root: &'a Path,
     dir: &'a Path,
     at: SocketAddr,
 }
@@ -164,50 +182,42 @@ impl Made<'_> {
             passwd.push_str(&format!("{name}:x:{id}:{id}::{}/mail:/bin/sh\n", self.dir.display()));
             group.push_str(&format!("{name}:x:{id}:\n"));
         }
-        group.push_str("postdrop:x:61006:\n");
+        group.push_str("postdrop:x:61008:\n");
         self.write("passwd", &passwd);
         self.write("group", &group);
         self.directory("mail", BOX);
     }
 
     fn postfix(&self, relay: Option<&str>) -> String {
-        let (root, dir, port) = (self.root.display(), self.dir.display(), self.at.port());
-        let owner = USERS.iter().find(|(name, _)| *name == "postfix").unwrap().1;
-        self.directory("data", owner);
-        std::fs::create_dir(self.dir.join("queue")).unwrap();
+        let (dir, port) = (self.dir.display(), self.at.port());
+        self.directory("data", POSTFIX);
+        std::fs::create_dir_all(self.dir.join("queue/pid")).unwrap();
         for name in ["active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"]
             .into_iter()
             .chain(["maildrop", "private", "public", "saved", "trace"])
         {
-            self.directory(&format!("queue/{name}"), owner);
+            self.directory(&format!("queue/{name}"), POSTFIX);
         }
-        std::fs::create_dir(self.dir.join("queue/pid")).unwrap();
-        let login = match relay {
-            Some(mechanisms) => {
-                self.sasl(mechanisms, owner);
-                format!(
-                    "smtpd_sasl_auth_enable = yes\nsmtpd_tls_auth_only = yes\nsmtpd_sasl_local_domain = {NAME}\n\
-                     cyrus_sasl_config_path = {dir}\nsmtpd_sasl_security_options = noanonymous\n\
-                     smtpd_relay_restrictions = permit_sasl_authenticated, reject\n\
-                     smtpd_recipient_restrictions = permit_sasl_authenticated, reject\n\
-                     virtual_mailbox_domains = static:all\n"
-                )
-            }
-            None => "virtual_mailbox_domains = far.test\n".to_owned(),
+        let (before, who) = match relay {
+            Some(mechanisms) => (
+                self.dovecot(mechanisms),
+                "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = private/auth\n\
+                 smtpd_tls_auth_only = yes\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject\n\
+                 smtpd_recipient_restrictions = permit_sasl_authenticated, reject\n\
+                 virtual_mailbox_domains = static:all\n",
+            ),
+            None => (String::new(), "virtual_mailbox_domains = far.test\n"),
         };
         self.write(
             "main.cf",
             &format!(
                 "compatibility_level = 3.6\nqueue_directory = {dir}/queue\ndata_directory = {dir}/data\n\
-                 daemon_directory = {root}/usr/lib/postfix/sbin\ncommand_directory = {root}/usr/sbin\n\
-                 shlib_directory = {root}/usr/lib/postfix\nmeta_directory = {root}/etc/postfix\n\
-                 import_environment = MAIL_CONFIG TZ LD_LIBRARY_PATH\n\
                  maillog_file = {dir}/maillog\nmaillog_file_prefixes = {dir}\n\
                  myhostname = {NAME}\nmydestination =\nmynetworks =\nalias_maps =\nalias_database =\n\
                  virtual_mailbox_base = {dir}/mail\nvirtual_mailbox_maps = static:box/\nvirtual_minimum_uid = 1\n\
                  virtual_uid_maps = static:{BOX}\nvirtual_gid_maps = static:{BOX}\n\
                  smtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1\nsmtpd_tls_received_header = yes\n\
-                 smtpd_tls_chain_files = {dir}/key.pem, {dir}/cert.pem\n{login}"
+                 smtpd_tls_chain_files = {dir}/key.pem, {dir}/cert.pem\n{who}"
             ),
         );
         self.write(
@@ -221,48 +231,38 @@ impl Made<'_> {
                 ip = self.at.ip()
             ),
         );
-        format!(
-            "LD_LIBRARY_PATH={root}/usr/lib/postfix exec {root}/usr/lib/postfix/sbin/master -c {dir} -d"
-        )
+        format!("{before}/usr/lib/postfix/sbin/master -c {dir} -d")
     }
 
-    /// Cyrus SASL's own file of passwords, with one in it.
-    fn sasl(&self, mechanisms: &str, owner: u32) {
-        let file = self.dir.join("sasldb2");
-        let mut command = Command::new("sh");
-        let line = format!(
-            "printf %s '{}' | {}/usr/sbin/saslpasswd2 -p -c -f {} -u {NAME} {}",
-            LOGIN.1,
-            self.root.display(),
-            file.display(),
-            LOGIN.0
-        );
-        let done = run(command.args(["-c", &line]));
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        chown(&file, Some(owner), Some(owner)).unwrap();
+    /// Dovecot, which Postfix asks about logins, and nothing more of it.
+    fn dovecot(&self, mechanisms: &str) -> String {
+        let dir = self.dir.display();
         self.write(
-            "smtpd.conf",
+            "dovecot.conf",
             &format!(
-                "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {}\nmech_list: {mechanisms}\n",
-                file.display()
+                "base_dir = {dir}/dovecot\nlog_path = {dir}/log-dovecot\nprotocols =\nssl = no\n\
+                 auth_mechanisms = {mechanisms}\n\
+                 passdb {{\n driver = static\n args = user={} password={}\n}}\nuserdb {{\n driver = static\n}}\n\
+                 service auth {{\n unix_listener {dir}/queue/private/auth {{\n  mode = 0666\n }}\n}}\n",
+                LOGIN.0, LOGIN.1
             ),
         );
+        format!("/usr/sbin/dovecot -c {dir}/dovecot.conf\n")
     }
 
     fn exim(&self) -> String {
-        let (root, dir) = (self.root.display(), self.dir.display());
-        let owner = USERS.iter().find(|(name, _)| *name == "Debian-exim").unwrap().1;
-        self.directory("spool", owner);
-        self.directory("log", owner);
+        let dir = self.dir.display();
+        self.directory("spool", EXIM);
+        self.directory("log", EXIM);
         // It delivers as itself: once it runs a process anew with a configuration of ours, it is root no more.
-        self.directory("mail", owner);
+        self.directory("mail", EXIM);
         for name in ["cert.pem", "key.pem"] {
-            chown(self.dir.join(name), Some(owner), Some(owner)).unwrap();
+            chown(self.dir.join(name), Some(EXIM), Some(EXIM)).unwrap();
         }
         self.write(
             "exim.conf",
             &format!(
-                "exim_path = {root}/usr/sbin/exim4\nprimary_hostname = {NAME}\nspool_directory = {dir}/spool\n\
+                "primary_hostname = {NAME}\nspool_directory = {dir}/spool\n\
                  log_file_path = {dir}/log/%slog\nkeep_environment =\nnever_users =\ntls_advertise_hosts = *\n\
                  tls_certificate = {dir}/cert.pem\ntls_privatekey = {dir}/key.pem\nacl_smtp_rcpt = rcpt\n\
                  begin acl\nrcpt:\n  accept domains = far.test\n  deny\n\
@@ -273,14 +273,14 @@ impl Made<'_> {
         );
         let at = self.at;
         format!(
-            "exec {root}/usr/sbin/exim4 -C {dir}/exim.conf -bdf -oX '[{}]:{}' -oP {dir}/exim.pid",
+            "/usr/sbin/exim4 -C {dir}/exim.conf -bdf -oX '[{}]:{}' -oP {dir}/exim.pid",
             at.ip(),
             at.port()
         )
     }
 
     fn opensmtpd(&self) -> String {
-        let (root, dir) = (self.root.display(), self.dir.display());
+        let dir = self.dir.display();
         std::fs::set_permissions(self.dir.join("key.pem"), PermissionsExt::from_mode(0o600)).unwrap();
         self.write(
             "smtpd.conf",
@@ -296,8 +296,8 @@ impl Made<'_> {
         // Its directories have their names built in.
         format!(
             "mount -t tmpfs none /var/spool\nmkdir -m 711 /var/spool/smtpd\nmount -t tmpfs none /var/lib\n\
-             mkdir -p /var/lib/opensmtpd/empty\nmount -t tmpfs none /run\nmount --bind {root}/usr/libexec /usr/libexec\n\
-             exec {root}/usr/sbin/smtpd -d -f {dir}/smtpd.conf"
+             mkdir -p /var/lib/opensmtpd/empty\nmount -t tmpfs none /run\n\
+             /usr/sbin/smtpd -d -f {dir}/smtpd.conf"
         )
     }
 }

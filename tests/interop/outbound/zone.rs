@@ -40,8 +40,14 @@ impl Knot {
                     ns.test. 300 IN A 127.0.0.1\n";
         std::fs::write(dir.join("zone"), format!("{head}{records}")).unwrap();
         let output = dir.join("output");
-        let mut command = Command::new(root.join("usr/sbin/knotd"));
-        command.arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL"])
+            .arg(root.join("usr/sbin/knotd"))
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command.stderr(std::fs::File::create(&output).unwrap());
         let mut child = command.spawn().unwrap();
         until("Knot has signed its zone", || {
@@ -57,14 +63,17 @@ impl Knot {
         Knot { child, directory, at, anchor }
     }
 
-    /// What it has logged.
-    pub fn said(&self) -> String {
+    /// What it has logged. A test that fails prints it.
+    fn said(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("output")).unwrap()
     }
 }
 
 impl Drop for Knot {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("Knot said:\n{}", self.said());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
