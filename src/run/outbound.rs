@@ -122,7 +122,7 @@ fn own(config: &Config) -> Own {
 
 /// Whether there is a way to IPv6 from here; asking the system sends nothing.
 fn families(ipv6: bool) -> Families {
-    // RFC 3849: an address that is nobody's.
+    // An address for documentation, which is nobody's.
     let anybody = IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
     let has_way = || {
         UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok_and(|socket| socket.connect((anybody, 25)).is_ok())
