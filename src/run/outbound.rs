@@ -15,6 +15,7 @@ use crate::config::{Config, RelayTls, RelayWhen};
 use crate::disk;
 use crate::dns::{Dns, Settings};
 use crate::flow::House;
+use crate::flow::queue::change::{self, Change, Which};
 use crate::flow::queue::outward::{Outward, Relay, When};
 use crate::flow::queue::{self, Limits, Queue, Schedule};
 use crate::flow::route_out::{Families, Own};
@@ -40,6 +41,20 @@ pub(super) fn queue(config: &Config, store: &Store) -> Result<Queue, Error> {
     };
     Queue::open(store, settings)
         .map_err(|why| Error::Io { what: "the queue cannot be read".into(), why: std::io::Error::other(why) })
+}
+
+/// What waited when a backup was made may have been sent since: nothing of it goes out by itself.
+pub(super) async fn hold_what_was_restored(store: &Store) -> Result<(), Error> {
+    let failed = |why| Error::Io { what: "the queue cannot be held".into(), why: std::io::Error::other(why) };
+    let held = change::change(store, None, &Which::default(), Change::Hold).await.map_err(failed)?;
+    if held.recipients > 0 {
+        tracing::warn!(
+            recipients = held.recipients,
+            "what waited to be sent when the backup was made is held, for it may have been sent since: look at it with \
+             `penfold queue list`, then `penfold queue release` or `drop` it"
+        );
+    }
+    Ok(())
 }
 
 /// The domains whose mail always goes by the relay, which makes them one destination.
@@ -107,7 +122,7 @@ fn own(config: &Config) -> Own {
 
 /// Whether there is a way to IPv6 from here; asking the system sends nothing.
 fn families(ipv6: bool) -> Families {
-    // RFC 3849: an address that is nobody's.
+    // An address for documentation, which is nobody's.
     let anybody = IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
     let has_way = || {
         UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok_and(|socket| socket.connect((anybody, 25)).is_ok())

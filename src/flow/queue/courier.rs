@@ -289,6 +289,11 @@ impl Courier {
         if let Err(error) = &result {
             self.trouble(Trouble::new(host, tls_words(error)));
         }
+        if served && !in_doubt && is_reset(&result) {
+            // The host works, and this message had not been sent: it goes over another connection, at once.
+            lease.give_back();
+            return End::Served;
+        }
         if served || in_doubt {
             // The host works; the message that was under way when the connection broke is tried again in its time.
             let trouble = lock(&self.course).trouble.take();
@@ -334,6 +339,11 @@ impl Courier {
             }
         }
     }
+}
+
+/// Whether the connection ended under the message rather than because of it.
+fn is_reset(result: &Result<(), net::Error>) -> bool {
+    matches!(result, Err(net::Error::Read(_) | net::Error::Write(_) | net::Error::Ended))
 }
 
 /// What TLS that failed says, in words.

@@ -242,13 +242,20 @@ impl Deliver {
             return;
         }
         let mut nothing = !outcome.fates.is_empty();
+        let gone = outcome.over && outcome.fates.iter().all(is_stale);
         let mut came = Vec::with_capacity(outcome.fates.len());
         for (number, fate) in self.numbers.iter().zip(outcome.fates) {
             // A connection that failed before the message was there says nothing about the message.
             nothing &= matches!(&fate, Fate::Failed(failure) if !failure.is_in_doubt());
             came.push((*number, self.came(fate)));
         }
-        if nothing && !lock(&self.course).served {
+        let served = lock(&self.course).served;
+        if served && gone {
+            // The server had enough of this connection: the message goes over another one, at once.
+            lease.give_back();
+            return;
+        }
+        if nothing && !served {
             // Another host may do better.
             let trouble = came.into_iter().find_map(|(_, came)| match came {
                 Came::Later(trouble) => Some(trouble),
@@ -300,6 +307,15 @@ impl Deliver {
             Why::Reply(reply) => Trouble::said(&self.via.host, reply),
             why => Trouble::new(&self.via.host, why),
         }
+    }
+}
+
+/// Whether a connection that worked before has ended, and this says nothing about the message.
+fn is_stale(fate: &Fate) -> bool {
+    match fate {
+        Fate::Failed(failure) => !failure.is_in_doubt() && failure.why != Why::TimedOut,
+        Fate::Refused { reply, .. } => reply.is_closing(),
+        _ => false,
     }
 }
 

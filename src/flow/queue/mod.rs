@@ -100,7 +100,8 @@ impl Queue {
 
     fn place(&self, waiting: &mut Waiting, id: &Id, number: u16, recipient: &Recipient) {
         let next = if recipient.held { i64::MAX } else { recipient.next };
-        waiting.add(&self.destination(recipient.domain()), recipient.of, id, number, next);
+        let put_off = recipient.tries > 0 && !recipient.held;
+        waiting.add(&self.destination(recipient.domain()), recipient.of, id, number, next, put_off);
     }
 
     /// Where mail for a domain goes.

@@ -23,8 +23,8 @@ pub struct Job {
     pub numbers: Vec<u16>,
 }
 
-/// When, which message, which recipient.
-type Place = (i64, Id, u16);
+/// When, which message, which recipient; and whether it was put off, rather than meant for then from the start.
+type Place = (i64, Id, u16, bool);
 
 /// What waits for one destination.
 #[derive(Debug, Default)]
@@ -85,19 +85,19 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// A recipient waits from `next` on.
-    pub fn add(&mut self, to: &Destination, of: u32, id: &Id, number: u16, next: i64) {
-        self.put(to, of, id, number, next);
+    /// A recipient waits from `next` on. `put_off`: it would have gone before, had its hosts answered.
+    pub fn add(&mut self, to: &Destination, of: u32, id: &Id, number: u16, next: i64, put_off: bool) {
+        self.put(to, of, (next, id.clone(), number, put_off));
         *self.left.entry(id.clone()).or_default() += 1;
     }
 
-    fn put(&mut self, to: &Destination, of: u32, id: &Id, number: u16, next: i64) {
+    fn put(&mut self, to: &Destination, of: u32, place: Place) {
         let waits = self.destinations.entry(to.clone()).or_default();
         let places = waits.senders.entry(of).or_default();
         if places.is_empty() {
             waits.turns.push_back(of);
         }
-        if places.insert((next, id.clone(), number)) {
+        if places.insert(place) {
             self.recipients += 1;
         }
         self.tell(to);
@@ -114,7 +114,7 @@ impl Waiting {
             said.map(|said| self.due.remove(&(said, to.clone())));
             first.map(|first| self.due.insert((first, to.clone())));
         }
-        if first.is_none() && self.destinations.get(to).is_some_and(|w| w.couriers == 0 && w.failures == 0) {
+        if first.is_none() && self.destinations.get(to).is_some_and(|w| w.couriers == 0) {
             self.destinations.remove(to);
         }
     }
@@ -151,7 +151,7 @@ impl Waiting {
         for _ in 0..waits.turns.len() {
             let of = waits.turns.pop_front()?;
             let Some(places) = waits.senders.get_mut(&of) else { continue };
-            let Some((due, id, _)) = places.first().filter(|(due, ..)| *due <= now).cloned() else {
+            let Some((due, id, ..)) = places.first().filter(|(due, ..)| *due <= now).cloned() else {
                 waits.turns.push_back(of);
                 continue;
             };
@@ -181,7 +181,7 @@ impl Waiting {
     /// A recipient that was taken waits again.
     pub fn again(&mut self, to: &Destination, of: u32, id: &Id, number: u16, next: i64) {
         self.taken = self.taken.saturating_sub(1);
-        self.put(to, of, id, number, next);
+        self.put(to, of, (next, id.clone(), number, true));
     }
 
     /// Recipients that were taken are done with. Says how many of the message are left.
@@ -240,12 +240,13 @@ impl Waiting {
         self.tell(to);
     }
 
-    /// Everything that waits for a destination may go at `when`, if it would only later.
+    /// Everything that was put off for a destination may go at `when`. What is held, or meant for later, stays.
     pub fn hurry(&mut self, to: &Destination, when: i64) {
         let Some(waits) = self.destinations.get_mut(to) else { return };
         for places in waits.senders.values_mut() {
-            let late = places.split_off(&(when + 1, Id::from(""), 0));
-            places.extend(late.into_iter().map(|(_, id, number)| (when, id, number)));
+            let late = places.split_off(&(when + 1, Id::from(""), 0, false));
+            let sooner = |(due, id, number, put_off)| (if put_off { when } else { due }, id, number, put_off);
+            places.extend(late.into_iter().map(sooner));
         }
         self.tell(to);
     }
@@ -256,7 +257,7 @@ impl Waiting {
         let Some(waits) = self.destinations.get_mut(to) else { return false };
         let mut found = None;
         for (of, places) in &mut waits.senders {
-            if let Some(place) = places.iter().find(|(_, i, n)| i == id && *n == number).cloned() {
+            if let Some(place) = places.iter().find(|(_, i, n, _)| i == id && *n == number).cloned() {
                 places.remove(&place);
                 found = Some((*of, places.is_empty()));
                 break;
@@ -269,7 +270,7 @@ impl Waiting {
         }
         self.recipients -= 1;
         match next {
-            Some(next) => self.put(to, of, id, number, next),
+            Some(next) => self.put(to, of, (next, id.clone(), number, false)),
             None => {
                 self.tell(to);
                 self.forget(id, 1);
@@ -319,9 +320,9 @@ mod tests {
     fn recipients_of_a_message_in_one_domain_go_together() {
         let mut waiting = Waiting::default();
         for number in 0..3 {
-            waiting.add(&to("a.test"), 1, &id("m"), number, 10);
+            waiting.add(&to("a.test"), 1, &id("m"), number, 10, false);
         }
-        waiting.add(&to("b.test"), 1, &id("m"), 3, 10);
+        waiting.add(&to("b.test"), 1, &id("m"), 3, 10, false);
         assert_eq!(waiting.begin(9, LIMITS), None);
         assert_eq!(waiting.next(9), Some(10));
         let first = waiting.begin(10, LIMITS).unwrap();
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn a_few_recipients_at_a_time() {
         let mut waiting = Waiting::default();
-        (0..5).for_each(|n| waiting.add(&to("a.test"), 1, &id("m"), n, 10));
+        (0..5).for_each(|n| waiting.add(&to("a.test"), 1, &id("m"), n, 10, false));
         let few = Limits { recipients: 2, ..LIMITS };
         let taken: Vec<_> = std::iter::from_fn(|| waiting.take(&to("a.test"), 10, few)).collect();
         assert_eq!(
@@ -352,10 +353,10 @@ mod tests {
     fn each_sender_has_a_turn_however_much_another_sends() {
         let mut waiting = Waiting::default();
         for n in 0..100 {
-            waiting.add(&to("a.test"), 1, &id(&format!("bulk{n:03}")), 0, 10);
+            waiting.add(&to("a.test"), 1, &id(&format!("bulk{n:03}")), 0, 10, false);
         }
-        waiting.add(&to("a.test"), 2, &id("one"), 0, 11);
-        waiting.add(&to("a.test"), 2, &id("two"), 0, 11);
+        waiting.add(&to("a.test"), 2, &id("one"), 0, 11, false);
+        waiting.add(&to("a.test"), 2, &id("two"), 0, 11, false);
         let taken: Vec<_> = (0..5).map(|_| waiting.take(&to("a.test"), 12, LIMITS).unwrap().id).collect();
         assert_eq!(
             taken.iter().map(|id| &**id).collect::<Vec<_>>(),
@@ -367,8 +368,9 @@ mod tests {
     fn a_destination_that_is_not_reached_is_left_alone_and_what_waits_goes_when_it_answers() {
         let mut waiting = Waiting::default();
         let a = to("a.test");
-        waiting.add(&a, 1, &id("m"), 0, 10);
-        waiting.add(&a, 1, &id("n"), 0, 500);
+        waiting.add(&a, 1, &id("m"), 0, 10, false);
+        waiting.add(&a, 1, &id("n"), 0, 500, true);
+        waiting.add(&a, 1, &id("o"), 0, 500, false);
         assert_eq!(waiting.begin(10, LIMITS), Some(a.clone()));
         let job = waiting.take(&a, 10, LIMITS).unwrap();
         waiting.failed(&a, 10, 30);
@@ -387,6 +389,8 @@ mod tests {
         );
         assert_eq!(&*waiting.take(&a, 41, LIMITS).unwrap().id, "m");
         assert_eq!(&*waiting.take(&a, 41, LIMITS).unwrap().id, "n");
+        assert_eq!(waiting.take(&a, 41, LIMITS), None, "what is meant for later is not hurried");
+        assert!(waiting.shift(&a, &id("o"), 0, None));
         waiting.done(&id("m"), 1);
         waiting.done(&id("n"), 1);
         waiting.end(&a);
@@ -399,7 +403,7 @@ mod tests {
     fn one_of_many_can_be_moved_or_taken_away() {
         let mut waiting = Waiting::default();
         let a = to("a.test");
-        (0..3).for_each(|n| waiting.add(&a, 1, &id("m"), n, 10));
+        (0..3).for_each(|n| waiting.add(&a, 1, &id("m"), n, 10, false));
         assert!(waiting.shift(&a, &id("m"), 1, Some(99)));
         assert!(waiting.shift(&a, &id("m"), 2, None));
         assert!(!waiting.shift(&a, &id("m"), 2, None));

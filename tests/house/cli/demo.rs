@@ -30,7 +30,7 @@ fn the_ready_line_has_everything_a_script_needs() {
     }
     let addresses: Vec<&str> =
         ready["accounts"].as_array().unwrap().iter().map(|a| a["address"].as_str().unwrap()).collect();
-    assert_eq!(addresses, ["alice@demo.test", "bob@demo.test"]);
+    assert_eq!(addresses, ["alice@demo.test", "bob@demo.test", "world@demo.test"]);
     let pem = std::fs::read_to_string(ready["certificate"].as_str().unwrap()).unwrap();
     assert!(pem.contains("BEGIN CERTIFICATE") && !pem.contains("PRIVATE"), "{pem}");
     let shown = format!("{}{}", shown_by(demo.pid()), demo.log());

@@ -7,6 +7,7 @@ mod dkim;
 mod index;
 mod people;
 mod port;
+mod queue;
 mod quota;
 mod serve;
 mod undelete;

@@ -36,7 +36,7 @@ const STORY: &[Step] = &[
     (&["alias", "add", "family@b.test", "anna@b.test", "BEN@b.test"], 0, "goes to anna@b.test, ben@b.test"),
     (&["alias", "add", "family@b.test", "anna@b.test"], 4, "taken already"),
     (&["alias", "add", "out@b.test", "x@elsewhere.test"], 0, "goes to x@elsewhere.test"),
-    (&["alias", "remove", "out@b.test"], 0, "out@b.test"),
+    (&["alias", "remove", "out@b.test", "--yes"], 0, "out@b.test"),
     (&["alias", "add", "info@b.test", "nobody@b.test"], 3, "nobody has the address"),
     (&["alias", "add", "me@b.test", "me@b.test"], 1, "cannot lead to itself"),
     (&["alias", "add", "all@b.test", "family@b.test"], 0, "all@b.test"),
