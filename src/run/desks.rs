@@ -9,7 +9,9 @@ use wire::imap::session::{Capabilities, Config as ImapConfig, Session as ImapSes
 use wire::machine::Away;
 use wire::pop3::reply;
 use wire::pop3::session::{Config as Pop3Config, Session as Pop3Session};
-use wire::smtp::session::{self as smtp, Config as SmtpConfig, FutureRelease, Offers, Role, Session as SmtpSession};
+use wire::smtp::session::{
+    self as smtp, Config as SmtpConfig, FutureRelease, Offers, Role, Session as SmtpSession,
+};
 
 use super::Protocol;
 use crate::clock;
@@ -136,11 +138,7 @@ const HOLD: u32 = 30 * 24 * 3_600;
 fn offers(role: Role) -> Offers {
     let submission = role == Role::Submission;
     let future_release = FutureRelease { max_interval: HOLD, opened: clock::wall().seconds };
-    Offers {
-        dsn: submission,
-        require_tls: true,
-        future_release: submission.then_some(future_release),
-    }
+    Offers { dsn: submission, require_tls: true, future_release: submission.then_some(future_release) }
 }
 
 /// Whether somebody may log in without TLS: from this host to this host, and only where that was asked for.

@@ -105,7 +105,9 @@ pub fn delivered(
     let ReversePath::Path(sender) = &envelope.reverse_path else { return };
     let path = ForwardPath::Path(sender.clone());
     // Only our own are offered it, so the sender is here.
-    let Ok(route) = route(&house.store.directory(), house.postmaster.as_deref(), &path, false) else { return };
+    let Ok(route) = route(&house.store.directory(), house.postmaster.as_deref(), &path, false) else {
+        return;
+    };
     let (id, now) = (MessageRef::new().to_string(), Date::now());
     let told = |recipient: &&flow::Recipient| dsn::Recipient {
         address: match &recipient.path {
