@@ -82,6 +82,12 @@ impl Stop {
         Stop(None)
     }
 
+    /// Whether it has stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.as_ref().is_some_and(|stop| *stop.borrow())
+    }
+
     /// Completes once stopped.
     pub async fn stopped(mut self) {
         match &mut self.0 {

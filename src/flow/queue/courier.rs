@@ -21,7 +21,8 @@ use crate::flow::secure::{self, Asked, Facts, Need, sts};
 use crate::net::{self, DialError, Side, Terms};
 use crate::tls::client as tls;
 
-/// When no host of a destination was reached, seconds before another message makes us try again.
+/// When no host of a destination was reached, seconds before another message makes us try again; less where the schedule
+/// has shorter waits.
 const PAUSE: i64 = 30;
 
 /// What has happened on a connection so far: its desk writes it, the courier reads it when the connection is over.
@@ -126,16 +127,22 @@ impl Courier {
         let domain = Domain::parse(self.to.as_bytes())
             .map_err(|_| never((5, 1, 2), format!("{} is no domain", self.to)))?;
         let no_route = |error: NoRoute| match error.is_temporary() {
-            true => Came::Later(Trouble::new("", error)),
+            true => Came::Later(Trouble::new("", with_code(error.status(), &error))),
             false => never(error.status(), error.to_string()),
         };
         let Outward { dns, own, families, port, .. } = &*self.outward;
         let (mx, policy) = match domain.literal() {
             Some(_) => (Ok(no_mx()), None),
-            None => tokio::join!(dns.mx(&domain), self.outward.sts.policy(&domain, line::now())),
+            None => {
+                let asking =
+                    async { tokio::join!(dns.mx(&domain), self.outward.sts.policy(&domain, line::now())) };
+                let Some(found) = self.unless_stopped(asking).await else { return Ok(()) };
+                found
+            }
         };
         let hops = route_out::hops(&domain, mx, own, &mut random).map_err(no_route)?;
-        let resolved = route_out::resolve(dns, &hops).await;
+        let resolving = self.unless_stopped(route_out::resolve(dns, &hops));
+        let Some(resolved) = resolving.await else { return Ok(()) };
         let hosts = route_out::reachable(&domain, &hops, resolved, own).map_err(no_route)?;
         let mut never_safe = None;
         for Resolved { hop, addresses } in hosts {
@@ -150,7 +157,11 @@ impl Courier {
                 // RFC 7672 s.2.2.1: where the MX records prove nothing, TLSA records do not either.
                 _ if !hops.secure => Ok(secure::Dane::None),
                 Some(_) => Ok(secure::Dane::None),
-                None => secure::discover(dns, &hop.host, &addresses, *port).await,
+                None => {
+                    let asking = self.unless_stopped(secure::discover(dns, &hop.host, &addresses, *port));
+                    let Some(found) = asking.await else { return Ok(()) };
+                    found
+                }
             };
             let facts = Facts {
                 domain: &domain,
@@ -191,9 +202,10 @@ impl Courier {
     async fn by(&self, relay: &Relay) -> Result<(), Came> {
         let addresses = match relay.host.literal() {
             Some(ip) => vec![ip],
-            None => match self.outward.dns.addresses(&relay.host).await {
-                Ok(addresses) => route_out::order(&addresses, self.outward.families, &mut random),
-                Err(error) => {
+            None => match self.unless_stopped(self.outward.dns.addresses(&relay.host)).await {
+                None => return Ok(()),
+                Some(Ok(addresses)) => route_out::order(&addresses, self.outward.families, &mut random),
+                Some(Err(error)) => {
                     let what = format!("the relay's addresses: {error}");
                     return Err(Came::Later(Trouble::new(&relay.host, what)));
                 }
@@ -208,6 +220,18 @@ impl Courier {
         }
         let trouble = lock(&self.course).trouble.take();
         Err(Came::Later(trouble.unwrap_or_else(|| Trouble::new(&relay.host, "the relay has no address"))))
+    }
+
+    /// Waits for what leads up to a connection; `None` when the server stops meanwhile: then the message is given back.
+    async fn unless_stopped<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = what => Some(done),
+            () = self.outward.stop.clone().stopped() => {
+                let lease = lock(&self.course).lease.take();
+                lease.into_iter().for_each(Lease::give_back);
+                None
+            }
+        }
     }
 
     /// One address of a host; without TLS as well, if that may be. Says whether mail went there.
@@ -225,14 +249,8 @@ impl Courier {
     async fn connect(&self, stop: &Stop<'_>) -> End {
         let Stop { host, at, need, relay } = *stop;
         let outward = &*self.outward;
-        let dialled = tokio::select! {
-            dialled = net::dial(at, outward.source_for(at.ip()), CONNECT) => dialled,
-            () = outward.stop.clone().stopped() => {
-                let lease = lock(&self.course).lease.take();
-                lease.into_iter().for_each(Lease::give_back);
-                return End::Served;
-            }
-        };
+        let dialling = self.unless_stopped(net::dial(at, outward.source_for(at.ip()), CONNECT));
+        let Some(dialled) = dialling.await else { return End::Served };
         let dialled = match dialled {
             Ok(dialled) => dialled,
             Err(error) => {
@@ -323,7 +341,8 @@ impl Courier {
         let mut next = lock(&self.course).lease.take();
         let all = later && !matches!(self.asked, Asked::RequireTls);
         if later {
-            self.queue.unreached(&self.to, PAUSE);
+            let shortest = self.queue.settings().schedule.shortest();
+            self.queue.unreached(&self.to, PAUSE.min(shortest));
         }
         while let Some(mut lease) = next.take() {
             let came = lease.recipients.iter().map(|(number, _)| (*number, came.clone())).collect();
@@ -331,7 +350,8 @@ impl Courier {
                 tracing::error!(id = %lease.queued.id, %error, "what came of a try could not be written down");
                 return;
             }
-            if all || !later {
+            // There may be a hundred thousand of them: what is left waits as it is.
+            if (all || !later) && !self.outward.stop.is_stopped() {
                 next = self.queue.lease(&self.to);
             }
             if next.as_ref().is_some_and(|next| asked(&next.queued.entry) != self.asked) {

@@ -53,6 +53,12 @@ impl Schedule {
         Next::At { time, notice: now >= notice }
     }
 
+    /// The shortest of the waits, in seconds.
+    #[must_use]
+    pub fn shortest(&self) -> i64 {
+        self.waits.iter().copied().min().map_or(i64::MAX, seconds).max(1)
+    }
+
     /// How long it may wait at most after it was taken.
     #[must_use]
     pub fn until(&self, since: i64) -> i64 {

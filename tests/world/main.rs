@@ -1,0 +1,19 @@
+//! Mail to other hosts: the real binary in a world of its own on loopback, with a nameserver and servers that do as a
+//! script says. Each message arrives exactly once where the protocol lets that be known, or its sender is told the right
+//! thing; whatever happens to us meanwhile, none is lost.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../support/nameserver.rs"]
+#[allow(dead_code, reason = "others ask it more")]
+mod nameserver;
+
+mod house;
+mod large;
+mod mx;
+mod replies;
+mod routes;
+mod survive;
+mod tls;

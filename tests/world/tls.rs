@@ -1,0 +1,235 @@
+//! How the way is secured: whatever TLS there is by itself, no less than what is promised, and a plain reason if that is
+//! not to be had.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::house::{House, Plan, Serving};
+use crate::mx::Mx;
+use crate::nameserver::Zone;
+
+const BOB: &str = "bob@far.test";
+/// Nothing is tried twice but what the test waits for, and what does not get through comes back soon.
+const SHORT: &str = "retry = [\"1s\"]\nnotice = \"3d\"\ngive_up = \"3s\"";
+
+/// An authority.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// What a server has to show.
+struct Shown {
+    config: Arc<rustls::ServerConfig>,
+    /// The digest of its public key, for TLSA 3 1 1.
+    key: Vec<u8>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        Authority(CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    fn vouch(&self, name: &str) -> Shown {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private)
+            .unwrap();
+        let digest = aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            &rcgen::PublicKeyData::subject_public_key_info(&key),
+        );
+        Shown { config: Arc::new(config), key: digest.as_ref().to_vec() }
+    }
+}
+
+fn send(server: &Serving) {
+    server.submission().send("one", &[BOB]);
+}
+
+/// It is given up, with these words; and nobody got it.
+#[track_caller]
+fn comes_back(server: Serving, house: &House, mx: &Mx, words: &[&str]) {
+    let [report] = &server.reports(1)[..] else { panic!() };
+    report.says(BOB, "failed", "5.4.7", words);
+    server.stop();
+    assert!(mx.seen().mail.is_empty(), "{:?}", mx.seen());
+    assert!(!mx.seen().lines.iter().any(|(_, line)| line.starts_with("MAIL")), "{:?}", mx.seen());
+    house.is_empty();
+}
+
+/// It arrives once, over TLS or not.
+#[track_caller]
+fn arrives(server: Serving, house: &House, mx: &Mx, tls: bool) {
+    let seen = server.wait(mx, |seen| !seen.mail.is_empty());
+    assert_eq!((seen.mail.len(), seen.mail[0].tls), (1, tls), "{seen:?}");
+    drop(seen);
+    server.stop();
+    assert_eq!(mx.seen().mail.len(), 1);
+    house.is_empty();
+}
+
+#[test]
+fn any_certificate_will_do_where_nothing_is_promised() {
+    let house = Plan::new().domain("far.test", 1).make();
+    let mx = Mx::with_tls(house.at(1), "", Authority::new().vouch("another.test").config);
+    let server = house.serve();
+    send(&server);
+    arrives(server, &house, &mx, true);
+}
+
+#[test]
+fn broken_tls_means_without_where_nothing_is_promised() {
+    for step in
+        ["STARTTLS 454 4.7.0 not now", "STARTTLS 500 what", "TLS this is no TLS", "TLS close", "TLS reset"]
+    {
+        let house = Plan::new().domain("far.test", 1).make();
+        let mx = Mx::with_tls(house.at(1), step, Authority::new().vouch("mx.far.test").config);
+        let server = house.serve();
+        send(&server);
+        arrives(server, &house, &mx, false);
+    }
+}
+
+/// A world in which the host's key is in DNS, with a digest.
+fn with_dane(digest: &[u8]) -> House {
+    let plan = Plan::new().outbound(SHORT).domain("far.test", 1);
+    let port = plan.port();
+    let name = format!("_{port}._tcp.mx.far.test");
+    plan.zone(|zone: Zone| zone.tlsa(&name, [3, 1, 1], digest)).make()
+}
+
+#[test]
+fn dane_lets_the_right_key_pass_and_no_other() {
+    let shown = Authority::new().vouch("another.test");
+    let house = with_dane(&shown.key);
+    let mx = Mx::with_tls(house.at(1), "", shown.config);
+    let server = house.serve();
+    send(&server);
+    arrives(server, &house, &mx, true);
+
+    let house = with_dane(&[7; 32]);
+    let mx = Mx::with_tls(house.at(1), "", Authority::new().vouch("mx.far.test").config);
+    let server = house.serve();
+    send(&server);
+    comes_back(server, &house, &mx, &["TLSA records"]);
+}
+
+#[test]
+fn dane_is_never_given_up_for_plain_text() {
+    for step in [
+        "EHLO 250-mx.test|250 PIPELINING",
+        "STARTTLS 454 4.7.0 not now",
+        "TLS this is no TLS",
+        "TLS close",
+        "TLS reset",
+    ] {
+        let house = with_dane(&[7; 32]);
+        let mx = Mx::with_tls(house.at(1), step, Authority::new().vouch("mx.far.test").config);
+        let server = house.serve();
+        send(&server);
+        comes_back(server, &house, &mx, &["TLS"]);
+    }
+}
+
+/// A world with a web server that gives a policy, and an authority that everybody trusts.
+fn with_policy(mode: &str, host: &str) -> (House, Authority) {
+    let authority = Authority::new();
+    let plan = Plan::new().domain("far.test", 1).host("mta-sts.far.test", 2);
+    let listener = TcpListener::bind((plan.ip(2).as_str(), 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let web = authority.vouch("mta-sts.far.test").config;
+    let policy = format!("version: STSv1\r\nmode: {mode}\r\nmx: {host}\r\nmax_age: 86400\r\n");
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{policy}",
+        policy.len()
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(web.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
+            let mut asked = Vec::new();
+            let mut octets = [0; 1024];
+            while !asked.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut octets) {
+                    Ok(n @ 1..) => asked.extend_from_slice(&octets[..n]),
+                    _ => break,
+                }
+            }
+            let _ = stream.write_all(answer.as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    let house = plan
+        .zone(|zone| zone.txt("_mta-sts.far.test", &["v=STSv1; id=1;"]))
+        .outbound(&format!("{SHORT}\nhttps_port = {port}\nauthorities = \"authorities.pem\""))
+        .file("authorities.pem", &authority.0.pem())
+        .make();
+    (house, authority)
+}
+
+#[test]
+fn mta_sts_lets_the_right_name_pass_and_no_other() {
+    let (house, authority) = with_policy("enforce", "mx.far.test");
+    let mx = Mx::with_tls(house.at(1), "", authority.vouch("mx.far.test").config);
+    let server = house.serve();
+    send(&server);
+    arrives(server, &house, &mx, true);
+
+    for shown in ["another.test", ""] {
+        let (house, authority) = with_policy("enforce", "mx.far.test");
+        let vouched =
+            if shown.is_empty() { Authority::new().vouch("mx.far.test") } else { authority.vouch(shown) };
+        let mx = Mx::with_tls(house.at(1), "", vouched.config);
+        let server = house.serve();
+        send(&server);
+        comes_back(server, &house, &mx, &["TLS", "certificate"]);
+    }
+    let (house, authority) = with_policy("enforce", "other.far.test");
+    let mx = Mx::with_tls(house.at(1), "", authority.vouch("mx.far.test").config);
+    let server = house.serve();
+    send(&server);
+    comes_back(server, &house, &mx, &["MTA-STS"]);
+
+    let (house, _) = with_policy("enforce", "mx.far.test");
+    let mx = house.mx(1, "");
+    let server = house.serve();
+    send(&server);
+    comes_back(server, &house, &mx, &["STARTTLS"]);
+}
+
+#[test]
+fn a_policy_in_testing_stops_nothing() {
+    let (house, _) = with_policy("testing", "other.far.test");
+    let mx = house.mx(1, "");
+    let server = house.serve();
+    send(&server);
+    arrives(server, &house, &mx, false);
+}
+
+#[test]
+fn what_requires_tls_goes_only_where_it_is_certain() {
+    // Signed DNS, and a certificate that an authority vouches for.
+    let (house, authority) = with_policy("enforce", "mx.far.test");
+    let script = "EHLO 250-mx.test|250-STARTTLS|250 REQUIRETLS";
+    let mx = Mx::with_tls(house.at(1), script, authority.vouch("mx.far.test").config);
+    let server = house.serve();
+    let reply = server.submission().try_send("one", &[BOB], " REQUIRETLS", "", "It rains.\r\n").unwrap();
+    // It is only offered inside TLS, and this connection has none.
+    assert!(reply.starts_with("5"), "{reply}");
+    server.stop();
+    assert_eq!(mx.seen().connections, 0);
+    house.is_empty();
+}
