@@ -30,7 +30,7 @@ fn submission(serving: &Serving) -> String {
 fn send(serving: &Serving, more: &str, to: &[&str]) -> String {
     let stream = TcpStream::connect(submission(serving)).unwrap();
     let mut reader = BufReader::new(stream);
-    let mut reply = |reader: &mut BufReader<TcpStream>| {
+    let reply = |reader: &mut BufReader<TcpStream>| {
         let mut last = String::new();
         loop {
             last.clear();
