@@ -240,6 +240,9 @@ impl Courier {
             End::Served => true,
             End::Useless => false,
             End::WithoutTls => {
+                if let Some(Trouble { host, what, .. }) = &lock(&self.course).trouble {
+                    tracing::info!(host, why = what, "TLS does not work with it: tried without");
+                }
                 let plain = Stop { need: &Need::None, ..stop };
                 matches!(self.connect(&plain).await, End::Served)
             }

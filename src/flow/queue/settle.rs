@@ -141,11 +141,11 @@ fn judge(
         }
         Came::Later(trouble) => {
             let (failure, delay) = (wants(Notify::FAILURE), wants(Notify::DELAY));
-            let why = trouble.what.clone();
+            let (host, why) = (trouble.host.clone(), trouble.what.clone());
             recipient.last = Some(trouble);
             match schedule.next(since, recipient.tries, now) {
                 Next::GiveUp => {
-                    tracing::warn!(id = %lease.queued.id, to = recipient.to, host = via.host, why, "given up");
+                    tracing::warn!(id = %lease.queued.id, to = recipient.to, host, why, "given up");
                     if failure {
                         tell(Event::Expired, recipient);
                     }
@@ -154,7 +154,7 @@ fn judge(
                 Next::At { time, notice } => {
                     recipient.next = time;
                     let again = time - now;
-                    tracing::info!(id = %lease.queued.id, to = recipient.to, host = via.host, why, again, "put off");
+                    tracing::info!(id = %lease.queued.id, to = recipient.to, host, why, again, "put off");
                     if notice && delay && !recipient.told {
                         recipient.told = true;
                         tell(Event::Delayed, recipient);

@@ -70,6 +70,8 @@ fn takes(root: &Path, kind: Kind, encrypted: bool) {
     assert_eq!((&fate.json["host"], &fate.json["address"]), (&NAME.into(), &"127.0.0.2".into()));
     let word = if encrypted { "TLS1.3, " } else { "not encrypted" };
     assert!(fate.words.contains(word), "{}", fate.words);
+    let told = house.log().contains("TLS does not work with it: tried without");
+    assert_eq!(told, !encrypted);
     let arrived = crlf(&peer.mail(1)[0]);
     assert!(arrived.ends_with(&arrives), "{}", String::from_utf8_lossy(&arrived));
     let above = String::from_utf8_lossy(&arrived[..arrived.len() - arrives.len()]).into_owned();
@@ -155,6 +157,8 @@ fn postfix_with_another_key_than_its_zone_tells_of_gets_nothing() {
             && words.contains("next try in"),
         "{words}"
     );
+    let log = house.log();
+    assert!(log.contains(&format!("\"host\":\"{NAME}\",\"why\":\"{why}\"")), "the log says of whom: {log}");
     let said = peer.said();
     assert!(said.contains("connect from") && !said.contains("client="), "nothing was sent to it: {said}");
     assert_eq!(peer.delivered(), 0);
