@@ -6,6 +6,8 @@
 //! story, as `PENFOLD_SEED=N cargo test -p penfold-store --test simulation` does. The lives themselves are those of the test.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+#[path = "../tests/simulation/books.rs"]
+mod books;
 #[path = "../tests/simulation/kept.rs"]
 mod kept;
 #[path = "../tests/simulation/life.rs"]

@@ -157,6 +157,9 @@ pub enum Sabotage {
     /// Compaction goes by counts: every other delivery counts as dead.
     #[cfg(feature = "faults")]
     LivenessFromCounters,
+    /// Compaction asks mailboxes only: messages that lines of books name count as dead.
+    #[cfg(feature = "faults")]
+    LivenessWithoutBooks,
     /// After a loss everything goes on as before.
     #[cfg(feature = "faults")]
     NoEpoch,
@@ -194,6 +197,9 @@ impl Sabotage {
     pub(crate) fn liveness_from_counters(self) -> bool {
         self == Sabotage::LivenessFromCounters
     }
+    pub(crate) fn liveness_without_books(self) -> bool {
+        self == Sabotage::LivenessWithoutBooks
+    }
     pub(crate) fn no_epoch(self) -> bool {
         self == Sabotage::NoEpoch
     }
@@ -229,6 +235,9 @@ impl Sabotage {
         false
     }
     pub(crate) const fn liveness_from_counters(self) -> bool {
+        false
+    }
+    pub(crate) const fn liveness_without_books(self) -> bool {
         false
     }
     pub(crate) const fn no_epoch(self) -> bool {

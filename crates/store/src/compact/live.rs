@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::books;
 use crate::id::{AccountId, Location, MailboxId};
 use crate::keys;
+use crate::options::Sabotage;
 use crate::record::Record;
 use crate::snapshot::format::{First, Item};
 use crate::snapshot::read::{self, Flaw};
@@ -27,14 +28,16 @@ pub(crate) struct Survey {
 
 /// The contents that a snapshot's record names: of mailboxes, of what can be brought back, of books. With each the octets
 /// of its message.
-fn contents(item: &Item, each: &mut dyn FnMut(Location, u32)) {
+fn contents(item: &Item, sabotage: Sabotage, each: &mut dyn FnMut(Location, u32)) {
     let mut rows = |block: &Block| block.rows().for_each(|row| each(row.content, row.size));
     match item {
         Item::Rows { blocks, .. } => blocks.iter().for_each(|block| rows(block)),
         Item::Entry { key, value } => {
             if let Some(block) = keys::retained_block(key, value) {
                 rows(&block);
-            } else if let Some(content) = books::content_of(key, value) {
+            } else if let Some(content) = books::content_of(key, value)
+                && !sabotage.liveness_without_books()
+            {
                 each(content.at, content.size);
             }
         }
@@ -43,11 +46,11 @@ fn contents(item: &Item, each: &mut dyn FnMut(Location, u32)) {
 }
 
 /// Reads all of a snapshot, twice if there are side segments.
-pub(crate) fn survey(vfs: &dyn Vfs, path: &str) -> Result<Survey, Flaw> {
+pub(crate) fn survey(vfs: &dyn Vfs, path: &str, sabotage: Sabotage) -> Result<Survey, Flaw> {
     let mut octets: BTreeMap<u32, u64> = BTreeMap::new();
     let mut sides = Sides::default();
     let first = read::read(vfs, path, false, &mut |item| {
-        contents(&item, &mut |at, size| *octets.entry(at.segment).or_default() += u64::from(size));
+        contents(&item, sabotage, &mut |at, size| *octets.entry(at.segment).or_default() += u64::from(size));
         if let Item::Entry { key, value } = &item
             && let Some((number, side)) = keys::side(key, value)
         {
@@ -58,7 +61,7 @@ pub(crate) fn survey(vfs: &dyn Vfs, path: &str) -> Result<Survey, Flaw> {
     if !sides.list.is_empty() {
         sides.list.sort_unstable_by_key(|side| side.named);
         read::read(vfs, path, false, &mut |item| {
-            contents(&item, &mut |at, _| sides.mark(at));
+            contents(&item, sabotage, &mut |at, _| sides.mark(at));
             Ok(())
         })?;
     }
@@ -117,11 +120,11 @@ impl Living {
 }
 
 /// Reads all of a snapshot for one segment.
-pub(crate) fn living(vfs: &dyn Vfs, path: &str, segment: u32) -> Result<Living, Flaw> {
+pub(crate) fn living(vfs: &dyn Vfs, path: &str, segment: u32, sabotage: Sabotage) -> Result<Living, Flaw> {
     let mut deliveries = BTreeSet::new();
     let mut notes = Notes::default();
     read::read(vfs, path, false, &mut |item| {
-        contents(&item, &mut |at, _| {
+        contents(&item, sabotage, &mut |at, _| {
             if at.segment == segment {
                 deliveries.insert(at.ordinal);
             }

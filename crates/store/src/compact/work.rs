@@ -101,7 +101,7 @@ impl Work {
         let vfs = &*shared.vfs;
         self.surveyed = newest;
         self.wants_snapshot = false;
-        let survey = live::survey(vfs, &path_of(newest))?;
+        let survey = live::survey(vfs, &path_of(newest), shared.tuning.sabotage)?;
         let older = snapshot::list(vfs)?.into_iter().rev().find(|&seq| seq < newest);
         // What a segment's changes came to must be in both.
         let older = older.and_then(|seq| load::verify(vfs, &path_of(seq)).ok());
@@ -237,7 +237,7 @@ fn compact(shared: &Shared, newest: u64, candidate: Candidate) -> Result<(), Wor
     let Candidate { number, last_seq, .. } = candidate;
     let mains = shared.files.mains();
     let Some(&(_, known)) = mains.iter().find(|(n, _)| *n == number) else { return Ok(()) };
-    let mut living = live::living(vfs, &path_of(newest), number)?;
+    let mut living = live::living(vfs, &path_of(newest), number, shared.tuning.sabotage)?;
     if shared.tuning.sabotage.liveness_from_counters() {
         living.drop_every_other();
     }

@@ -567,6 +567,13 @@ impl Life {
                     flags: flags.clone(),
                     date: *date,
                 },
+                Intent::Keep { book, key, prefix, value, .. } => Intent::Keep {
+                    book: *book,
+                    key: key.clone(),
+                    body: placed.next().expect("one for each that is kept"),
+                    prefix: prefix.clone(),
+                    value: value.clone(),
+                },
                 other => other.clone(),
             });
         }
@@ -653,6 +660,9 @@ impl Life {
                     | Intent::Expunge { .. }
                     | Intent::Copy { .. }
                     | Intent::Move { .. }
+                    | Intent::Keep { .. }
+                    | Intent::Write { .. }
+                    | Intent::Strike { .. }
             )
         };
         Ok(op.intents.iter().any(learns) || self.rng.chance(10))

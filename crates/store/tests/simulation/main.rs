@@ -5,6 +5,7 @@
 //! `PENFOLD_SEEDS=a..b` runs others than the usual ones; `examples/simulate.rs` any number of them.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod books;
 mod kept;
 mod life;
 mod lives;
@@ -108,6 +109,11 @@ fn a_store_that_cuts_rot_off_is_found() {
 #[test]
 fn a_compaction_that_goes_by_counts_is_found() {
     finds(Sabotage::LivenessFromCounters);
+}
+
+#[test]
+fn a_compaction_that_forgets_books_is_found() {
+    finds(Sabotage::LivenessWithoutBooks);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a life asks of its store: deliveries small and large, flags, copies, moves, names, passwords, at random, mostly
 //! sensible, sometimes not.
 
+use crate::books::BookWork;
 use crate::world::{Account, Mailbox, Op, World};
 use std::sync::Arc;
 use store::vfs::sim::Rng;
@@ -14,20 +15,24 @@ const NAMES: [&str; 6] = ["Lists", "Lists/rust", "Lists/rust/dev", "Work", "Work
 pub struct Work {
     rng: Rng,
     counter: u64,
+    books: BookWork,
 }
 
 /// The reference that the life replaces by the batch's own.
-fn some_body() -> BodyRef {
+pub fn some_body() -> BodyRef {
     Batch::new().body(Vec::new())
 }
 
 impl Work {
     pub fn new(rng: Rng) -> Work {
-        Work { rng, counter: 0 }
+        Work { rng, counter: 0, books: BookWork::new() }
     }
 
     /// A batch for a world as it is now; `None` if nothing can be asked of it.
     pub fn op(&mut self, world: &World) -> Option<Op> {
+        if self.rng.chance(12) {
+            return Some(self.books(world));
+        }
         let account = self.account(world)?;
         let id = account.id?;
         let mailbox = self.mailbox(account)?;
@@ -117,6 +122,25 @@ impl Work {
             op.places.push(at);
         }
         op.accepted = self.rng.chance(50);
+        op
+    }
+
+    /// Messages on their way out, sometimes one that also arrives here, and what becomes of them.
+    fn books(&mut self, world: &World) -> Op {
+        if self.rng.chance(50) {
+            return self.books.change(&mut self.rng, world);
+        }
+        let up_to = if self.rng.chance(25) { 20_000 } else { 1_500 };
+        let body = self.octets(up_to);
+        let mut op = self.books.keep(&mut self.rng, world, body);
+        let mailbox = self.account(world).and_then(|account| self.mailbox(account)).and_then(|m| m.id);
+        if let Some(mailbox) = mailbox.filter(|_| self.rng.chance(40)) {
+            let (prefix, flags) = (Prefix::default(), self.flag_names());
+            let append = Intent::Append { mailbox, body: some_body(), prefix, flags, date: None };
+            let at = self.rng.index(op.intents.len() + 1);
+            op.intents.insert(at, append);
+            op.places.push(0);
+        }
         op
     }
 

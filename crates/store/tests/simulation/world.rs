@@ -3,12 +3,14 @@
 //! The same types hold what a store really shows ([`World::of`]). What the model cannot know (ids, and the numbers of
 //! commits that nobody was told) is `None` in it, and is learned from the store after everything else has matched.
 
+use crate::books::{Books, books_of, lines_of};
 use crate::kept::{Kept, kept_by};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{
-    AccountId, Derive, Directory, FlagChange, Head, Intent, InternalDate, MailboxId, Octets, Outcome, Quota,
-    ReadError, Reader, Refused, RetainedFilter, RetainedMessage, Row, Store, Target, Usage, View,
+    AccountId, Book, Content, Derive, Directory, FlagChange, Head, Intent, InternalDate, MailboxId, Octets,
+    Outcome, Prefix, Quota, ReadError, Reader, Refused, RetainedFilter, RetainedMessage, Row, Store, Target,
+    Usage, View,
 };
 use wire::flag::{FlagNames, SpecialUse, SystemFlag};
 use wire::ids::{ModSeq, Runs};
@@ -89,6 +91,7 @@ pub struct World {
     pub accounts: BTreeMap<String, Account>,
     /// What was expunged and can be brought back, oldest first.
     pub kept: Vec<Kept>,
+    pub books: Books,
     /// Counts batches, in the order of what is kept.
     pub ops: u64,
     /// What was expunged before this may have been given up.
@@ -130,6 +133,9 @@ pub trait Shows {
     fn usage(&self, id: AccountId) -> Usage;
     /// Everything that can be brought back.
     fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError>;
+    /// Every line of every book.
+    fn lines(&self) -> Result<Vec<(Book, Vec<u8>, store::Line)>, String>;
+    fn content(&self, content: Content) -> Result<store::Message, ReadError>;
     /// `None`: it has none.
     fn digest(&self, row: &Row) -> Result<Option<Arc<[u8]>>, ReadError>;
 }
@@ -155,6 +161,12 @@ impl Shows for Store {
     }
     fn retained(&self) -> Result<Vec<RetainedMessage>, ReadError> {
         Store::retained(self, &RetainedFilter { all: true, ..RetainedFilter::default() })?.collect()
+    }
+    fn lines(&self) -> Result<Vec<(Book, Vec<u8>, store::Line)>, String> {
+        lines_of(self)
+    }
+    fn content(&self, content: Content) -> Result<store::Message, ReadError> {
+        Store::content(self, content)
     }
     fn digest(&self, row: &Row) -> Result<Option<Arc<[u8]>>, ReadError> {
         Store::digest(self, row).map(Some)
@@ -183,6 +195,17 @@ impl Shows for Reader {
     fn unique_id(&self, id: MailboxId, row: &Row) -> String {
         Reader::unique_id(self, id, row)
     }
+    fn lines(&self) -> Result<Vec<(Book, Vec<u8>, store::Line)>, String> {
+        let split = |(name, line): (&[u8], &store::Line)| {
+            let (number, key) = name.split_first()?;
+            let book = Book::ALL.into_iter().find(|book| *book as u8 == *number)?;
+            Some((book, key.to_vec(), line.clone()))
+        };
+        Reader::lines(self).map(|line| split(line).ok_or_else(|| format!("{line:?} is in no book"))).collect()
+    }
+    fn content(&self, content: Content) -> Result<store::Message, ReadError> {
+        Reader::content(self, content)
+    }
     fn digest(&self, _: &Row) -> Result<Option<Arc<[u8]>>, ReadError> {
         Ok(None)
     }
@@ -196,6 +219,7 @@ impl World {
             domains: directory.domains().map(str::to_owned).collect(),
             aliases: directory.aliases().map(|(from, to)| (from.to_owned(), to.to_vec())).collect(),
             kept: kept_by(store)?,
+            books: books_of(store)?,
             ..World::default()
         };
         world.ops = world.kept.last().map_or(0, |kept| kept.order);
@@ -251,7 +275,7 @@ impl World {
             let there = &is.accounts[login];
             account.differs(there).map(|what| format!("account {login}: {what}"))
         });
-        account.or_else(|| self.kept_differs(is))
+        account.or_else(|| self.kept_differs(is)).or_else(|| self.books_differ(is))
     }
 
     /// A new epoch begins: every mailbox gets a new UIDVALIDITY.
@@ -329,10 +353,7 @@ impl World {
         let at = when.commit;
         match intent {
             Intent::Append { mailbox, prefix, flags, date, .. } => {
-                let body = bodies.next().expect("an append has a body");
-                let mut octets = prefix.octets.clone();
-                octets.extend_from_slice(&body[prefix.replaces as usize..]);
-                let octets = Arc::new(octets);
+                let octets = Arc::new(served(prefix, bodies));
                 if !accepted {
                     self.within_quota(*mailbox, std::iter::once(octets.len()))?;
                 }
@@ -357,6 +378,18 @@ impl World {
             Intent::Copy { from, uids, to } => self.copy(*from, uids, *to, when, false),
             Intent::Move { from, uids, to } => self.copy(*from, uids, *to, when, true),
             Intent::Undelete { from, uids, to } => self.undelete(*from, uids, to, when),
+            Intent::Keep { book, key, prefix, value, .. } => {
+                let octets = served(prefix, bodies);
+                self.keep_line((*book, key.clone()), octets, value)
+            }
+            Intent::Write { book, key, value } => {
+                self.write_line((*book, key.clone()), value);
+                Ok(Expect::Done)
+            }
+            Intent::Strike { book, key } => {
+                self.books.remove(&(*book, key.clone()));
+                Ok(Expect::Done)
+            }
             Intent::CreateMailbox { account, path, special_use, subscribe } => {
                 let account = self.account_mut(*account)?;
                 if account.mailboxes.contains_key(path) {
@@ -521,6 +554,14 @@ impl World {
         self.keep((&login, &path), rows, false, when);
         Ok(())
     }
+}
+
+/// What a body is served as.
+fn served(prefix: &Prefix, bodies: &mut dyn Iterator<Item = &Arc<Vec<u8>>>) -> Vec<u8> {
+    let body = bodies.next().expect("one for each that is placed");
+    let mut octets = prefix.octets.clone();
+    octets.extend_from_slice(&body[prefix.replaces as usize..]);
+    octets
 }
 
 /// Octets and messages of some mailboxes.
@@ -762,10 +803,15 @@ fn mailbox_of(store: &impl Shows, id: MailboxId) -> Result<Mailbox, String> {
 #[derive(Clone, Debug)]
 pub enum Expect {
     Placed(u32),
-    Flagged { changed: Runs, modified: Runs },
+    Flagged {
+        changed: Runs,
+        modified: Runs,
+    },
     Expunged(Runs),
     Copied(Runs, Runs),
     Undeleted(Runs, Runs),
+    /// So many octets.
+    Kept(usize),
     Created,
     Account,
     Done,
@@ -782,6 +828,7 @@ impl Expect {
             (Expect::Expunged(uids), Outcome::Expunged(said)) => uids == said,
             (Expect::Copied(from, to), Outcome::Copied { from: f, to: t, .. }) => from == f && to == t,
             (Expect::Undeleted(from, to), Outcome::Undeleted { from: f, to: t, .. }) => from == f && to == t,
+            (Expect::Kept(octets), Outcome::Kept(said)) => *octets == said.size as usize,
             (Expect::Created, Outcome::Created(_))
             | (Expect::Account, Outcome::Account(_))
             | (Expect::Done, Outcome::Done) => true,

@@ -96,6 +96,7 @@ impl Life {
             }
         }
         told |= self.rotten_kept(&store)?;
+        told |= self.rotten_books(&store, &mut lost)?;
         if !told && !lost.is_empty() {
             return Err(format!("lost in silence after rot in {path} at {at}: {lost:?}; {opening:?}"));
         }
