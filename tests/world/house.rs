@@ -297,14 +297,22 @@ impl Serving {
     }
 
     /// Logs in to send as another.
+    #[track_caller]
     pub fn submission_as(&self, user: &str) -> Sender {
-        let mut lines = Lines::plain(self.at("submission")).unwrap();
-        lines.smtp_reply().unwrap();
-        lines.smtp("EHLO client.test").unwrap();
+        self.try_submission(user).unwrap()
+    }
+
+    /// Logs in to send, unless the server ends.
+    pub fn try_submission(&self, user: &str) -> std::io::Result<Sender> {
+        let mut lines = Lines::plain(self.at("submission"))?;
+        lines.smtp_reply()?;
+        lines.smtp("EHLO client.test")?;
         let proof = data_encoding::BASE64.encode(format!("\0{user}\0{PASSWORD}").as_bytes());
-        let reply = lines.smtp(&format!("AUTH PLAIN {proof}")).unwrap();
-        assert!(reply.starts_with("235"), "{reply}");
-        Sender { lines, from: user.to_owned() }
+        let reply = lines.smtp(&format!("AUTH PLAIN {proof}"))?;
+        if !reply.starts_with("235") {
+            return Err(std::io::Error::other(reply));
+        }
+        Ok(Sender { lines, from: user.to_owned() })
     }
 
     /// Comes as another server does.

@@ -105,7 +105,7 @@ fn what_is_refused_at_any_step_comes_back_with_the_code_and_the_words() {
         ("MAIL 550 5.7.1 we do not know you", "5.7.1"),
         ("MAIL 552 5.3.4 we do not know you", "5.3.4"),
         ("RCPT 550 5.1.1 we do not know you", "5.1.1"),
-        ("RCPT 553 we do not know you", "5.0.0"),
+        ("RCPT 553 we do not know you", "5.1.3"),
         ("DATA 554 5.7.1 we do not know you", "5.7.1"),
         ("DOT 554 5.6.0 we do not know you", "5.6.0"),
         ("DOT 554-5.6.0 we do|554 5.6.0 not know you", "5.6.0"),

@@ -28,10 +28,7 @@ const TO: [&[&str]; 5] = [
 
 /// Sends until the connection breaks.
 fn load(server: &Serving, name: &str, ledger: &(Mutex<Ledger>, Condvar)) {
-    let Ok(mut sender) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.submission()))
-    else {
-        return;
-    };
+    let Ok(mut sender) = server.try_submission("ann@home.test") else { return };
     for n in 0.. {
         let to = TO[n % TO.len()];
         let subject = format!("{name}-{n}");

@@ -268,6 +268,28 @@ pub fn each_recipient(
     }
 }
 
+/// Messages that have no recipient left. `waits` says which certainly have one.
+///
+/// # Errors
+/// The index failed.
+pub fn without_recipients(store: &Store, waits: impl Fn(&str) -> bool) -> Result<Vec<Id>, store::ReadError> {
+    const PAGE: usize = 1_000;
+    let mut found = Vec::new();
+    let mut from = Vec::new();
+    loop {
+        let page = store.lines(Book::Queue, &from, None, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(found) };
+        from = [&last[..], &[0]].concat();
+        for id in page.iter().filter_map(|(key, _)| std::str::from_utf8(key).ok()) {
+            // One that cannot be read is one, too.
+            let (first, end) = (key(id, 0), [id.as_bytes(), &[1]].concat());
+            if !waits(id) && store.lines(Book::Recipients, &first, Some(&end), 1)?.is_empty() {
+                found.push(id.into());
+            }
+        }
+    }
+}
+
 /// Now, in seconds since 1970.
 pub(super) fn now() -> i64 {
     clock::wall().seconds

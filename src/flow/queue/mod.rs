@@ -22,7 +22,7 @@ pub mod waiting;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use store::Store;
+use store::{Batch, Store};
 use tokio::sync::Notify;
 
 pub use line::{Entry, Id, Queued, Recipient, Trouble};
@@ -79,7 +79,23 @@ impl Queue {
                 queue.place(&mut waiting, &id, number, &recipient);
             })?;
         }
+        queue.strike_finished()?;
         Ok(queue)
+    }
+
+    /// Two connections may have settled the last recipients of a message at the same time, and neither was the last to
+    /// know: the end of the process before one of them struck the message leaves it without any.
+    fn strike_finished(&self) -> Result<(), store::ReadError> {
+        let finished = line::without_recipients(self.store(), |id| self.left(id) > 0)?;
+        for some in finished.chunks(1_000) {
+            let mut batch = Batch::new();
+            some.iter().for_each(|id| line::strike_message(&mut batch, id));
+            if let Err(error) = self.store().commit(batch).wait() {
+                tracing::warn!(%error, "finished messages stay in the queue until the next start");
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The store.
