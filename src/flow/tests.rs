@@ -7,6 +7,7 @@ use store::index::sled::SledHost;
 use store::{AccountId, Batch, Intent, NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
 use wire::addr::{ForwardPath, ReversePath};
 
+use super::allowances::{Allowances, Daily};
 use super::dkim::Keyring;
 use super::queue::{Queue, Settings, line};
 use super::{Envelope, Error, House, Intake, Origin, owner, route};
@@ -59,6 +60,7 @@ impl Home {
             postmaster: None,
             queue: Queue::open(&store, Settings::default()).unwrap(),
             keyring: Keyring::new(store.clone()),
+            allowances: Allowances::new(Daily { messages: 1_000, new_recipients: 200 }),
             store,
         };
         let home = Home { house, _dir: dir };
