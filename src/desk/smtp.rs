@@ -221,19 +221,16 @@ fn reply_for(e: &flow::Error) -> Reply {
 
 /// In words that a person can be shown, since mail programs do show them.
 fn limit_reached(allowance: Allowance, limit: u64, again: i64) -> Reply {
-    let whom = match allowance {
-        Allowance::Messages => "messages to other hosts",
-        Allowance::NewRecipients => "to addresses that you have not written to before",
-    };
     if limit == 0 {
-        let text = format!("your account may not send {whom}; ask your administrator");
+        let text = format!("your account is allowed no {allowance}; ask your administrator");
         return Reply::new(Code::REFUSED, Enhanced(7, 1), text);
     }
     // A minute that has begun is not over.
     let minute = again.saturating_add(59).div_euclid(60);
     let (hour, minute) = (minute.div_euclid(60).rem_euclid(24), minute.rem_euclid(60));
     let text = format!(
-        "you may send {limit} {whom} within 24 hours; more from {hour:02}:{minute:02} UTC on, or ask your administrator"
+        "your limit is {limit} within 24 hours for {allowance}; more from {hour:02}:{minute:02} UTC on, or ask your \
+         administrator"
     );
     Reply::new(Code::MAILBOX_BUSY, Enhanced(7, 1), text)
 }

@@ -109,7 +109,7 @@ pub enum Error {
     #[error("{0} is not an address of yours")]
     NotYours(String),
     /// The account has sent what it may send to other hosts.
-    #[error("the account has reached its limit of {limit} {allowance:?} a day")]
+    #[error("the account has reached its limit of {limit} {allowance} a day")]
     LimitReached {
         /// Of what.
         allowance: dsn::Allowance,

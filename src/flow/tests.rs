@@ -1,5 +1,8 @@
 //! The road against a real store: who gets what, in whose name it may travel, what stands before the message.
 
+mod allowances;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +26,21 @@ impl store::Clock for NoTime {
     }
 }
 
+fn options(dir: &Path) -> Options {
+    Options {
+        vfs: Arc::new(RealVfs::new(dir)),
+        index: Arc::new(SledHost::new(dir)),
+        derive: Arc::new(NoDigest),
+        clock: Arc::new(NoTime),
+        random: Arc::new(|out| out.fill(7)),
+        progress: Arc::new(|_| {}),
+        condemned: Arc::new(|_| {}),
+        boot_id: None,
+        tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
+        threads: true,
+    }
+}
+
 /// A house with alice (two addresses), bob and carol at home.test, and aliases in every shape.
 struct Home {
     house: House,
@@ -42,19 +60,7 @@ const CAROL: u32 = 2;
 impl Home {
     async fn new() -> Home {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            vfs: Arc::new(RealVfs::new(dir.path())),
-            index: Arc::new(SledHost::new(dir.path())),
-            derive: Arc::new(NoDigest),
-            clock: Arc::new(NoTime),
-            random: Arc::new(|out| out.fill(7)),
-            progress: Arc::new(|_| {}),
-            condemned: Arc::new(|_| {}),
-            boot_id: None,
-            tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
-            threads: true,
-        };
-        let (store, _) = Store::open(options).unwrap();
+        let (store, _) = Store::open(options(dir.path())).unwrap();
         let house = House {
             hostname: Arc::from("mail.home.test"),
             postmaster: None,

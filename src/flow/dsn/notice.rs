@@ -12,6 +12,15 @@ pub enum Allowance {
     NewRecipients,
 }
 
+impl std::fmt::Display for Allowance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Allowance::Messages => "messages to other hosts",
+            Allowance::NewRecipients => "new recipients at other hosts",
+        })
+    }
+}
+
 /// An account that has reached a limit.
 #[derive(Clone, Debug)]
 pub struct LimitReached<'a> {
