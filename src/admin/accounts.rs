@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use store::{Account, Batch, Directory, Intent, Outcome, Quota, Target, Usage};
 
+use crate::clock;
+use crate::flow::allowances::{self, Custom, Spent};
+
 use super::{AccountRow, Admin, Answer, Error, Limit, Password, address};
 
 impl Admin {
@@ -31,24 +34,32 @@ impl Admin {
     }
 
     /// All accounts by login name, with what they hold.
-    pub(super) fn account_list(&self) -> Answer {
+    pub(super) fn account_list(&self) -> Result<Answer, Error> {
         let directory = self.store.directory();
-        let mut rows: Vec<AccountRow> = directory.accounts().map(|account| self.row(account)).collect();
+        let rows: Result<Vec<AccountRow>, Error> =
+            directory.accounts().map(|account| self.row(account)).collect();
+        let mut rows = rows?;
         rows.sort_by(|a, b| a.login.cmp(&b.login));
-        Answer::Accounts(rows)
+        Ok(Answer::Accounts(rows))
     }
 
-    fn row(&self, account: &Account) -> AccountRow {
+    fn row(&self, account: &Account) -> Result<AccountRow, Error> {
+        let custom = Custom::of(&self.store, account.id)?;
+        let spent = Spent::of(&self.store, account.id, clock::wall().seconds)?;
         let Usage { messages, storage } = self.store.usage(account.id);
-        AccountRow {
+        Ok(AccountRow {
             id: account.id.get(),
             login: account.login.clone(),
             addresses: account.addresses.clone(),
             messages,
             octets: storage,
+            messages_a_day: custom.messages,
+            new_recipients_a_day: custom.new_recipients,
+            messages_today: spent.messages,
+            new_recipients_today: spent.new_recipients,
             messages_quota: account.quota.messages,
             octets_quota: account.quota.storage,
-        }
+        })
     }
 
     /// Limits what an account may hold. What it holds already stays, however much it is.
@@ -70,7 +81,28 @@ impl Admin {
         let directory = self.store.directory();
         let account =
             directory.account(account.id).ok_or(Error::NoSuchAccount { address: given.to_owned() })?;
-        Ok(Answer::AccountQuota(self.row(account)))
+        Ok(Answer::AccountQuota(self.row(account)?))
+    }
+
+    /// Limits what an account may send to other hosts. It counts from the next message on.
+    pub(super) async fn account_limit(
+        &self,
+        given: &str,
+        messages: Limit,
+        new_recipients: Limit,
+    ) -> Result<Answer, Error> {
+        let _alone = self.changing.lock().await;
+        let account = find(&self.store.directory(), given)?;
+        let before = Custom::of(&self.store, account.id)?;
+        let custom = Custom {
+            messages: messages.after(before.messages),
+            new_recipients: new_recipients.after(before.new_recipients),
+        };
+        if custom != before {
+            self.commit(Batch::of(custom.write(account.id))).await?;
+            tracing::info!(account = account.login, ?custom, "sending limits set");
+        }
+        Ok(Answer::AccountLimit(self.row(&account)?))
     }
 
     /// Gives an account another password. Whoever is logged in with the old one is put out.
@@ -94,6 +126,9 @@ impl Admin {
         let Usage { messages, .. } = self.store.usage(account.id);
         self.commit(Batch::of(Intent::RemoveAccount { account: account.id })).await?;
         self.door.passwords().forget(account.id.get());
+        if let Err(error) = allowances::forget(&self.store, account.id.get()).await {
+            tracing::warn!(%error, account = account.login, "what it has sent is forgotten later");
+        }
         tracing::info!(account = account.login, messages, "account removed");
         Ok(Answer::AccountRemoved { address: account.login.clone(), messages })
     }

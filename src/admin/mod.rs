@@ -91,12 +91,15 @@ impl Admin {
             Request::DomainList => Ok(self.domain_list()),
             Request::DomainRemove { name } => self.domain_remove(&name).await,
             Request::AccountAdd { address, password } => self.account_add(&address, &password).await,
-            Request::AccountList => Ok(self.account_list()),
+            Request::AccountList => self.account_list(),
             Request::AccountPassword { address, password } => {
                 self.account_password(&address, &password).await
             }
             Request::AccountQuota { address, storage, messages } => {
                 self.account_quota(&address, storage, messages).await
+            }
+            Request::AccountLimit { address, messages, new_recipients } => {
+                self.account_limit(&address, messages, new_recipients).await
             }
             Request::AccountRemove { address } => self.account_remove(&address).await,
             Request::AddressAdd { account, address } => self.address_add(&account, &address).await,

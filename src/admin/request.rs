@@ -76,6 +76,15 @@ pub enum Request {
         /// Messages.
         messages: Limit,
     },
+    /// What an account may send to other hosts in a day; nothing changes where nothing is said.
+    AccountLimit {
+        /// One of its addresses.
+        address: String,
+        /// Messages; `None` is as the configuration has it.
+        messages: Limit,
+        /// Addresses that it has not written to within a year; `None` is as the configuration has it.
+        new_recipients: Limit,
+    },
     /// Remove an account with its mail; its sessions end.
     AccountRemove {
         /// One of its addresses.
@@ -278,6 +287,8 @@ pub enum Answer {
     },
     /// The account, with the quota that counts from now on.
     AccountQuota(AccountRow),
+    /// The account, with the sending limits that count from now on.
+    AccountLimit(AccountRow),
     /// The account and its mail are gone.
     AccountRemoved {
         /// What its login name was.
@@ -582,6 +593,18 @@ pub struct AccountRow {
     pub messages: u64,
     /// Their octets.
     pub octets: u64,
+    /// Messages to other hosts that it may send in a day, if that is not as the configuration has it.
+    #[serde(default)]
+    pub messages_a_day: Option<u64>,
+    /// ... and addresses there that it has not written to within a year.
+    #[serde(default)]
+    pub new_recipients_a_day: Option<u64>,
+    /// Messages to other hosts that it has sent in its day.
+    #[serde(default)]
+    pub messages_today: u64,
+    /// ... and addresses there that it had not written to within a year.
+    #[serde(default)]
+    pub new_recipients_today: u64,
     /// How many messages it may hold, if there is a limit.
     #[serde(default)]
     pub messages_quota: Option<u64>,

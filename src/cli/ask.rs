@@ -164,6 +164,7 @@ fn nothing_yet(request: &Request, asker: &Asker) -> Result<Answer, Failure> {
         Request::DomainRemove { name } => Error::NoSuchDomain { name: address::domain(name)? },
         Request::AccountPassword { address, .. }
         | Request::AccountQuota { address, .. }
+        | Request::AccountLimit { address, .. }
         | Request::AccountRemove { address }
         | Request::AddressAdd { account: address, .. }
         | Request::AddressRemove { account: address, .. }

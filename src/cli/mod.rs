@@ -218,6 +218,7 @@ impl Command {
                 | AccountCommand::List(output)
                 | AccountCommand::Password { output, .. }
                 | AccountCommand::Quota { output, .. }
+                | AccountCommand::Limit { output, .. }
                 | AccountCommand::Remove { output, .. }
                 | AccountCommand::Address(
                     AddressCommand::Add { output, .. } | AddressCommand::Remove { output, .. },

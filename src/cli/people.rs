@@ -99,6 +99,20 @@ pub(super) fn account(ask: &Asker, command: AccountCommand) -> Result<ExitCode, 
                 }
             })
         }
+        AccountCommand::Limit { address, messages_a_day, new_recipients_a_day, default, output } => {
+            let limit = |given: Option<u64>| match given {
+                Some(limit) => Limit::Set(limit),
+                None if default => Limit::None,
+                None => Limit::Keep,
+            };
+            let request = Request::AccountLimit {
+                address,
+                messages: limit(messages_a_day),
+                new_recipients: limit(new_recipients_a_day),
+            };
+            let Answer::AccountLimit(row) = ask.ask(&request)? else { return strange() };
+            tell(output.json, &row, || sending(&row))
+        }
         AccountCommand::Remove { address, sure, output } => {
             if !sure.yes {
                 let loss = what_would_be_lost(ask, &address)?;
@@ -252,6 +266,22 @@ fn accounts(rows: &[AccountRow]) -> String {
                 row.addresses.iter().filter(|&address| *address != row.login).map(String::as_str).collect();
             vec![row.login.clone(), number(row.messages), octets(row.octets), quota(row), further.join(", ")]
         }),
+    )
+}
+
+/// What an account may send to other hosts, and has sent.
+fn sending(row: &AccountRow) -> String {
+    let limit = |limit: Option<u64>, key: &str| match limit {
+        Some(limit) => number(limit),
+        None => format!("as limits.{key} in the configuration says"),
+    };
+    format!(
+        "{} may send to other hosts in a day:\n  messages        {}; {} so far\n  new recipients  {}; {} so far\n",
+        row.login,
+        limit(row.messages_a_day, "messages_a_day"),
+        number(row.messages_today),
+        limit(row.new_recipients_a_day, "new_recipients_a_day"),
+        number(row.new_recipients_today),
     )
 }
 

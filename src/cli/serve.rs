@@ -256,6 +256,10 @@ mod tests {
             login,
             messages: 0,
             octets: 0,
+            messages_a_day: None,
+            new_recipients_a_day: None,
+            messages_today: 0,
+            new_recipients_today: 0,
             messages_quota: None,
             octets_quota: None,
         }];

@@ -185,7 +185,7 @@ section! {
 }
 
 section! {
-    /// What one client, or all together, may use up.
+    /// What one client, one account, or all together, may use up.
     Limits {
         /// Connections at once, over all ports.
         connections: usize = 1000, shows "1000";
@@ -197,6 +197,11 @@ section! {
         message_size: u64 = limits::MESSAGE, shows "50000000";
         /// Recipients of a message.
         recipients: usize = limits::RECIPIENTS, shows "1000";
+        /// Messages a day that an account may send to other hosts: a stolen password sends more. The day begins with the
+        /// first message and lasts 24 hours; 0 allows none. `penfold account limit` sets it for one account.
+        messages_a_day: u64 = 1_000, shows "1000";
+        /// ... and addresses there that the account has not written to within a year.
+        new_recipients_a_day: u64 = 200, shows "200";
     }
 }
 

@@ -3,6 +3,7 @@
 //! RFC 5321, RFC 6409. The order of refusals: the sender at MAIL, each recipient at RCPT, the message at its end;
 //! nothing that was taken bounces later.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use wire::addr::ReversePath;
@@ -12,6 +13,7 @@ use wire::smtp::reply::{Code, Enhanced, Reply};
 use wire::smtp::session::{Answer, Mail, Question};
 
 use crate::clock;
+use crate::flow::dsn::Allowance;
 use crate::flow::{self, Envelope, House, Intake, Origin};
 use crate::login::{self, Door, Session};
 use crate::net::{Desk, Later, Out, Taken};
@@ -28,6 +30,8 @@ pub struct SmtpDesk {
 struct Transaction {
     mail: Mail,
     recipients: Vec<flow::Recipient>,
+    /// Addresses elsewhere that the account has not written to for long.
+    new: BTreeSet<String>,
     intake: Option<Intake>,
 }
 
@@ -43,7 +47,7 @@ impl SmtpDesk {
             Question::Connected => Answer::Accepted,
             Question::Login(credentials) => self.login(&credentials).await,
             Question::Mail(mail) => self.mail(mail),
-            Question::Rcpt(recipient) => self.rcpt(recipient),
+            Question::Rcpt(recipient) => self.rcpt(recipient).await,
             Question::DataBegin => match &mut self.transaction {
                 Some(t) => {
                     t.intake = Some(Intake::new(&self.house, self.session.is_some()));
@@ -98,7 +102,8 @@ impl SmtpDesk {
         if self.house.is_full() {
             return self.refuse_sender(&mail, &flow::Error::Full);
         }
-        self.transaction = Some(Transaction { mail, recipients: Vec::new(), intake: None });
+        self.transaction =
+            Some(Transaction { mail, recipients: Vec::new(), new: BTreeSet::new(), intake: None });
         Answer::Accepted
     }
 
@@ -107,12 +112,20 @@ impl SmtpDesk {
         Answer::Reply(reply_for(e))
     }
 
-    fn rcpt(&mut self, Recipient { path, notify, orcpt }: Recipient) -> Answer {
+    async fn rcpt(&mut self, Recipient { path, notify, orcpt }: Recipient) -> Answer {
         let Some(transaction) = &mut self.transaction else { return out_of_order() };
         let directory = self.house.store.directory();
-        let submitted = self.session.is_some();
-        let routed = flow::route(&directory, self.house.postmaster.as_deref(), &path, submitted);
-        match routed.and_then(|route| self.house.has_room(&route.accounts, transaction.mail.size)) {
+        let account = self.session.as_ref().map(Session::account);
+        let routed = flow::route(&directory, self.house.postmaster.as_deref(), &path, account.is_some());
+        let room = routed.and_then(|route| {
+            self.house.has_room(&route.accounts, transaction.mail.size)?;
+            Ok(route.remote)
+        });
+        let taken = match (room, account) {
+            (Ok(remote), Some(account)) => self.house.may_send(account, &mut transaction.new, &remote).await,
+            (room, _) => room.map(drop),
+        };
+        match taken {
             Ok(()) => {
                 transaction.recipients.push(flow::Recipient { path, notify, orcpt });
                 Answer::Accepted
@@ -126,7 +139,7 @@ impl SmtpDesk {
 
     /// The message's way into the store. 250 is said when this says so: it is on disk then.
     async fn take(&mut self, transaction: Transaction) -> Answer {
-        let Transaction { mail, recipients, intake } = transaction;
+        let Transaction { mail, recipients, intake, .. } = transaction;
         let Some(intake) = intake else { return out_of_order() };
         // The password was changed, or the account removed, while the message came.
         if let Some(over) = self.kicked() {
@@ -194,6 +207,7 @@ fn reply_for(e: &flow::Error) -> Reply {
         Error::NotYours(address) => {
             Reply::new(Code::REFUSED, Enhanced(7, 1), format!("{address} is not an address of yours"))
         }
+        Error::LimitReached { allowance, limit, again } => limit_reached(*allowance, *limit, *again),
         // Temporary: it may be tidied, or be given more room.
         Error::MailboxFull => {
             Reply::new(Code::NO_ROOM, Enhanced(2, 2), "the recipient's mailbox is full just now")
@@ -203,6 +217,22 @@ fn reply_for(e: &flow::Error) -> Reply {
             Reply::new(Code::LOCAL_ERROR, Enhanced(3, 0), "the message could not be stored; try again")
         }
     }
+}
+
+/// In words that a person can be shown, since mail programs do show them.
+fn limit_reached(allowance: Allowance, limit: u64, again: i64) -> Reply {
+    if limit == 0 {
+        let text = format!("your account is allowed no {allowance}; ask your administrator");
+        return Reply::new(Code::REFUSED, Enhanced(7, 1), text);
+    }
+    // A minute that has begun is not over.
+    let minute = again.saturating_add(59).div_euclid(60);
+    let (hour, minute) = (minute.div_euclid(60).rem_euclid(24), minute.rem_euclid(60));
+    let text = format!(
+        "your limit is {limit} within 24 hours for {allowance}; more from {hour:02}:{minute:02} UTC on, or ask your \
+         administrator"
+    );
+    Reply::new(Code::MAILBOX_BUSY, Enhanced(7, 1), text)
 }
 
 impl Desk for SmtpDesk {

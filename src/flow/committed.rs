@@ -3,6 +3,7 @@
 //! Trace headers: RFC 5321 s.4.4.
 
 use store::{AccountId, Batch, Intent, InternalDate, Outcome, Prefix};
+use wire::addr::Address;
 use wire::dsn::{Notify, Ret};
 use wire::flag::FlagNames;
 
@@ -26,7 +27,7 @@ impl Routed {
     /// Commits it, and waits until it is on disk.
     ///
     /// # Errors
-    /// `Full`, `Unavailable`.
+    /// `Full`, `LimitReached`, `Unavailable`.
     pub async fn commit(self, house: &House) -> Result<Committed, Error> {
         let Routed { judged, deliveries, remote, tell } = self;
         let (received, header) = (judged.received, judged.header);
@@ -60,6 +61,7 @@ impl Routed {
             None => String::new(),
         });
         let sender = received.envelope.reverse_path.to_string();
+        let abroad: Vec<Address> = remote.iter().map(|remote| remote.address.clone()).collect();
         let outgoing = (!remote.is_empty()).then(|| {
             let mut octets = common.clone().into_bytes();
             octets.extend_from_slice(header.as_deref().unwrap_or_default());
@@ -93,6 +95,7 @@ impl Routed {
             let tell: Vec<_> = tell.iter().collect();
             report::delivered(house, &mut batch, &received.envelope, fields, size, &tell);
         }
+        let _turn = house.spend(&mut batch, received.origin.account, &abroad, now.unix).await?;
         // What RCPT let in is not refused for want of room any more.
         batch.accepted();
         let committed = disk::commit(&house.store, batch).await?;

@@ -4,6 +4,7 @@
 //! ask, and turn what is refused into replies. Nothing here decides after the commit: what can be refused is refused
 //! before 250 is said.
 
+pub mod allowances;
 pub mod committed;
 pub mod dkim;
 pub mod dsn;
@@ -24,6 +25,7 @@ pub use routed::{Route, Routed, owner, route};
 
 use std::sync::Arc;
 
+use allowances::Allowances;
 use dkim::Keyring;
 use queue::Queue;
 use store::{AccountId, Mode, Store, Usage};
@@ -41,6 +43,8 @@ pub struct House {
     pub queue: Queue,
     /// What signs our domains' mail.
     pub keyring: Keyring,
+    /// What accounts may send to other hosts.
+    pub allowances: Allowances,
 }
 
 impl House {
@@ -104,6 +108,16 @@ pub enum Error {
     /// A submitted message in a name that is not the sender's.
     #[error("{0} is not an address of yours")]
     NotYours(String),
+    /// The account has sent what it may send to other hosts.
+    #[error("the account has reached its limit of {limit} {allowance} a day")]
+    LimitReached {
+        /// Of what.
+        allowance: dsn::Allowance,
+        /// How much.
+        limit: u64,
+        /// From when on it may send more, in seconds since 1970.
+        again: i64,
+    },
     /// The recipient's quota is used up.
     #[error("the recipient's mailbox is full")]
     MailboxFull,
@@ -119,7 +133,11 @@ impl Error {
     /// Whether trying again later may help.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Error::Full | Error::MailboxFull | Error::Unavailable)
+        match self {
+            // Who may send nothing may send nothing tomorrow.
+            Error::LimitReached { limit, .. } => *limit > 0,
+            _ => matches!(self, Error::Full | Error::MailboxFull | Error::Unavailable),
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The road against a real store: who gets what, in whose name it may travel, what stands before the message.
 
+mod allowances;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +10,7 @@ use store::index::sled::SledHost;
 use store::{AccountId, Batch, Intent, NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
 use wire::addr::{ForwardPath, ReversePath};
 
+use super::allowances::{Allowances, Daily};
 use super::dkim::Keyring;
 use super::queue::{Queue, Settings, line};
 use super::{Envelope, Error, House, Intake, Origin, owner, route};
@@ -19,6 +23,21 @@ impl store::Clock for NoTime {
     }
     fn monotonic(&self) -> Duration {
         Duration::ZERO
+    }
+}
+
+fn options(dir: &Path) -> Options {
+    Options {
+        vfs: Arc::new(RealVfs::new(dir)),
+        index: Arc::new(SledHost::new(dir)),
+        derive: Arc::new(NoDigest),
+        clock: Arc::new(NoTime),
+        random: Arc::new(|out| out.fill(7)),
+        progress: Arc::new(|_| {}),
+        condemned: Arc::new(|_| {}),
+        boot_id: None,
+        tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
+        threads: true,
     }
 }
 
@@ -41,24 +60,13 @@ const CAROL: u32 = 2;
 impl Home {
     async fn new() -> Home {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            vfs: Arc::new(RealVfs::new(dir.path())),
-            index: Arc::new(SledHost::new(dir.path())),
-            derive: Arc::new(NoDigest),
-            clock: Arc::new(NoTime),
-            random: Arc::new(|out| out.fill(7)),
-            progress: Arc::new(|_| {}),
-            condemned: Arc::new(|_| {}),
-            boot_id: None,
-            tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
-            threads: true,
-        };
-        let (store, _) = Store::open(options).unwrap();
+        let (store, _) = Store::open(options(dir.path())).unwrap();
         let house = House {
             hostname: Arc::from("mail.home.test"),
             postmaster: None,
             queue: Queue::open(&store, Settings::default()).unwrap(),
             keyring: Keyring::new(store.clone()),
+            allowances: Allowances::new(Daily { messages: 1_000, new_recipients: 200 }),
             store,
         };
         let home = Home { house, _dir: dir };

@@ -21,6 +21,7 @@ use crate::desk::pop3::{Maildrops, Pop3Desk};
 use crate::desk::smtp::SmtpDesk;
 use crate::disk::Ahead;
 use crate::flow::House;
+use crate::flow::allowances::{Allowances, Daily};
 use crate::flow::dkim::Keyring;
 use crate::flow::queue::Queue;
 use crate::login::Door;
@@ -52,6 +53,10 @@ impl Kit {
             postmaster: config.postmaster.as_deref().map(Arc::from),
             queue: queue.clone(),
             keyring: keyring.clone(),
+            allowances: Allowances::new(Daily {
+                messages: config.limits.messages_a_day,
+                new_recipients: config.limits.new_recipients_a_day,
+            }),
         };
         Kit {
             config: Arc::clone(config),

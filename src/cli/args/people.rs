@@ -114,6 +114,32 @@ Examples:
         #[command(flatten)]
         output: Output,
     },
+    /// Show or limit what an account may send to other hosts in a day
+    #[command(after_help = "\
+Above its limit an account's messages to other hosts are refused until its day is over, and the postmaster gets a mail about \
+it. A day begins with its first message to another host, and lasts 24 hours. A new recipient is an address elsewhere that \
+the account has not written to within a year. 0 allows none.
+
+Examples:
+  penfold account limit anna@example.org
+  penfold account limit anna@example.org --messages-a-day 5000 --new-recipients-a-day 2000
+  penfold account limit anna@example.org --default")]
+    Limit {
+        /// The account's address
+        address: String,
+        /// At most so many messages
+        #[arg(long, value_name = "N")]
+        messages_a_day: Option<u64>,
+        /// At most so many new recipients
+        #[arg(long, value_name = "N")]
+        new_recipients_a_day: Option<u64>,
+        /// As the configuration has it for all accounts
+        #[arg(long, conflicts_with_all = ["messages_a_day", "new_recipients_a_day"])]
+        default: bool,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove an account and all its mail; its open sessions end
     #[command(after_help = "\
 Examples:
@@ -209,6 +235,7 @@ Examples:
   penfold account password anna@example.org --prompt
   penfold account address add anna@example.org a.smith@example.org
   penfold account quota anna@example.org --storage 5G
+  penfold account limit anna@example.org --messages-a-day 5000
   penfold account remove anna@example.org";
 
 /// `penfold alias ...`

@@ -12,6 +12,15 @@ pub enum Allowance {
     NewRecipients,
 }
 
+impl std::fmt::Display for Allowance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Allowance::Messages => "messages to other hosts",
+            Allowance::NewRecipients => "new recipients at other hosts",
+        })
+    }
+}
+
 /// An account that has reached a limit.
 #[derive(Clone, Debug)]
 pub struct LimitReached<'a> {
@@ -36,9 +45,9 @@ pub struct LimitReached<'a> {
 pub fn limit_reached(notice: &LimitReached<'_>) -> Vec<u8> {
     let account = clean(notice.account);
     let done = match notice.allowance {
-        Allowance::Messages => format!("sent {} messages", notice.limit),
+        Allowance::Messages => format!("wanted to send more than {} messages", notice.limit),
         Allowance::NewRecipients => {
-            format!("written to {} people that it had not written to before", notice.limit)
+            format!("wanted to write to more than {} people that it had not written to before", notice.limit)
         }
     };
     let mut out = String::new();
@@ -54,7 +63,7 @@ pub fn limit_reached(notice: &LimitReached<'_>) -> Vec<u8> {
     for sentences in [
         format!("This is the mail server {}.", notice.hostname),
         format!(
-            "{account} has {done} within a day. That is its limit; what it sends above that is refused until \
+            "{account} {done} within a day. That is its limit; what it sends above that is refused until \
              the day is over, and its user is told so."
         ),
         "If this is its user's own doing, nothing is wrong, and the limit can be raised.".to_owned(),

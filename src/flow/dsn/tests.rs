@@ -268,11 +268,14 @@ fn an_administrator_is_told_of_a_limit() {
     assert_eq!(message.subject(), Some("An account has reached its sending limit: ann@b.test"));
     assert_eq!(message.header("Auto-Submitted").and_then(|v| v.as_text()), Some("auto-generated"));
     let text = message.body_text(0).unwrap().replace("\r\n", " ");
-    assert!(text.contains("ann@b.test has sent 500 messages within a day."), "{text}");
+    assert!(text.contains("ann@b.test wanted to send more than 500 messages within a day."), "{text}");
     assert!(text.contains("`penfold account password ann@b.test`"), "{text}");
     assert!(octets.is_ascii());
     notice.allowance = Allowance::NewRecipients;
     let octets = limit_reached(&notice);
     let text = parsed(&octets).body_text(0).unwrap().replace("\r\n", " ");
-    assert!(text.contains("has written to 500 people that it had not written to before"), "{text}");
+    assert!(
+        text.contains("wanted to write to more than 500 people that it had not written to before"),
+        "{text}"
+    );
 }

@@ -71,7 +71,10 @@ impl Queue {
                 () = &mut stopped => break,
                 () = self.0.bell.notified() => {}
                 () = tokio::time::sleep(wait) => {}
-                _ = tidy.tick() => self.tidy().await,
+                _ = tidy.tick() => {
+                    self.tidy().await;
+                    outward.house.tidy_allowances(line::now()).await;
+                }
             }
             while couriers.try_join_next().is_some() {}
         }

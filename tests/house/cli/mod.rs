@@ -5,6 +5,7 @@ mod care;
 mod demo;
 mod dkim;
 mod index;
+mod limit;
 mod people;
 mod port;
 mod queue;

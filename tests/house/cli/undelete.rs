@@ -14,7 +14,7 @@ use super::{Done, Serving, penfold, run};
 /// A demo in a directory of its own, so that its commands work when it has ended.
 pub(super) struct Demo {
     pub(super) serving: Serving,
-    ready: serde_json::Value,
+    pub(super) ready: serde_json::Value,
     config: PathBuf,
     _directory: tempfile::TempDir,
 }

@@ -16,6 +16,7 @@ const LEAVES: &[&[&str]] = &[
     &["account", "list"],
     &["account", "password"],
     &["account", "quota"],
+    &["account", "limit"],
     &["account", "remove"],
     &["alias", "add"],
     &["alias", "list"],
