@@ -110,7 +110,7 @@ impl Plan {
              submissions = []\nimaps = []\npop3 = []\npop3s = []\n\
              [tls]\noptional_on_loopback = true\n\
              [dns]\nservers = [\"{nameserver}\"]\ntrust_anchor = \"{}\"\n\
-             [limits]\nconnections_per_address = 500\n\
+             [limits]\nconnections_per_address = 500\nmessages_a_day = 1000000\nnew_recipients_a_day = 1000000\n\
              [outbound]\nsmtp_port = {port}\n{outbound}{more}",
             anchor.display()
         );
