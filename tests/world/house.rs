@@ -11,6 +11,11 @@ use crate::mx::{Mx, Seen, free_port, network};
 use crate::nameserver::{Zone, serve};
 use crate::support::client::Lines;
 
+/// The binary under test; `PENFOLD_BINARY` names another, for figures of a release.
+fn binary() -> PathBuf {
+    std::env::var_os("PENFOLD_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_penfold").into(), PathBuf::from)
+}
+
 const PASSWORD: &str = "correct horse battery";
 
 /// A place in the world where our server may run.
@@ -27,7 +32,6 @@ pub struct House {
 pub struct Plan {
     zone: Zone,
     net: Box<dyn Fn(u8) -> Ipv4Addr>,
-    more: String,
     outbound: String,
     files: Vec<(String, String)>,
     port: u16,
@@ -42,7 +46,6 @@ impl Plan {
             port: free_port(net(1)),
             files: Vec::new(),
             net: Box::new(net),
-            more: String::new(),
             outbound: "retry = [\"1s\"]\n".to_owned(),
         }
     }
@@ -76,12 +79,6 @@ impl Plan {
         self
     }
 
-    /// More of the configuration.
-    pub fn more(mut self, lines: &str) -> Plan {
-        self.more = lines.to_owned();
-        self
-    }
-
     /// A file beside the configuration.
     pub fn file(mut self, name: &str, text: &str) -> Plan {
         self.files.push((name.to_owned(), text.to_owned()));
@@ -95,7 +92,7 @@ impl Plan {
 
     /// Makes it: the nameserver answers, and ann@home.test has an account.
     pub fn make(self) -> House {
-        let Plan { mut zone, net, more, outbound, files, port } = self;
+        let Plan { mut zone, net, outbound, files, port } = self;
         let directory = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -111,7 +108,7 @@ impl Plan {
              [tls]\noptional_on_loopback = true\n\
              [dns]\nservers = [\"{nameserver}\"]\ntrust_anchor = \"{}\"\n\
              [limits]\nconnections_per_address = 500\nmessages_a_day = 1000000\nnew_recipients_a_day = 1000000\n\
-             [outbound]\nsmtp_port = {port}\n{outbound}{more}",
+             [outbound]\nsmtp_port = {port}\n{outbound}",
             anchor.display()
         );
         std::fs::write(directory.path().join("config.toml"), config).unwrap();
@@ -137,14 +134,9 @@ impl House {
         self.directory.path().join("config.toml")
     }
 
-    /// Where everything lies.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     /// The binary with arguments, to its good end. What it printed.
     pub fn command(&self, args: &[&str], input: &str) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_penfold"));
+        let mut command = Command::new(binary());
         command.args(args).arg("--config").arg(self.config());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -161,7 +153,7 @@ impl House {
 
     /// Starts our server, and waits until every port answers.
     pub fn serve(&self) -> Serving {
-        Serving::start(Path::new(env!("CARGO_BIN_EXE_penfold")), &self.config())
+        Serving::start(&binary(), &self.config())
     }
 
     /// Nothing is left in the queue's books. Only while no server runs.

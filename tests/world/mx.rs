@@ -67,7 +67,6 @@ struct Inner {
     at: SocketAddr,
     script: Vec<(String, Vec<String>)>,
     tls: Option<Arc<rustls::ServerConfig>>,
-    keep_octets: bool,
     seen: Mutex<Seen>,
     bell: Condvar,
     over: AtomicBool,
@@ -92,20 +91,15 @@ pub fn free_port(ip: Ipv4Addr) -> u16 {
 impl Mx {
     /// Starts one.
     pub fn start(at: SocketAddr, script: &str) -> Mx {
-        Mx::with(at, script, None, true)
+        Mx::with(at, script, None)
     }
 
     /// Starts one that has a certificate.
     pub fn with_tls(at: SocketAddr, script: &str, tls: Arc<rustls::ServerConfig>) -> Mx {
-        Mx::with(at, script, Some(tls), true)
+        Mx::with(at, script, Some(tls))
     }
 
-    /// Starts one that remembers nothing of messages but their headers.
-    pub fn sink(at: SocketAddr) -> Mx {
-        Mx::with(at, "", None, false)
-    }
-
-    fn with(at: SocketAddr, script: &str, tls: Option<Arc<rustls::ServerConfig>>, keep_octets: bool) -> Mx {
+    fn with(at: SocketAddr, script: &str, tls: Option<Arc<rustls::ServerConfig>>) -> Mx {
         let script = script
             .lines()
             .map(str::trim)
@@ -124,7 +118,6 @@ impl Mx {
             at,
             script,
             tls,
-            keep_octets,
             seen: Mutex::default(),
             bell: Condvar::new(),
             over: AtomicBool::new(false),
@@ -348,9 +341,7 @@ impl<'a> Session<'a> {
                 break;
             }
             let line = line.strip_prefix(b".").unwrap_or(&line);
-            if self.inner.keep_octets || octets.len() < 4_000 {
-                octets.extend_from_slice(line);
-            }
+            octets.extend_from_slice(line);
         }
         let mail = Mail {
             connection: self.number,

@@ -110,7 +110,7 @@ fn account(house: &House, hosts: &[Mx; 3], ledger: &(Mutex<Ledger>, Condvar)) ->
     let mut told: BTreeMap<String, usize> = BTreeMap::new();
     for report in &reports {
         let subject =
-            report.lines().filter_map(|line| line.strip_prefix("Subject: ")).last().unwrap_or_default();
+            report.lines().filter_map(|line| line.strip_prefix("Subject: ")).next_back().unwrap_or_default();
         *told.entry(subject.trim().to_owned()).or_default() += 1;
     }
     for (subject, _) in taken.iter().filter(|(_, to)| to.contains(&"no@c.test")) {
