@@ -25,11 +25,7 @@ with smtplib.SMTP(host, port["submission"], timeout=30) as s:
     s.starttls(context=tls)
     s.login(alice, alice_pw)
     s.send_message(mail("grüße", alice, bob, "Füße und Grüße\n.\n..\nEnde\n"))
-    try:
-        s.sendmail(alice, ["far@example.org"], b"From: " + alice.encode() + b"\r\n\r\nx\r\n")
-        raise SystemExit("a remote recipient was taken")
-    except smtplib.SMTPRecipientsRefused as e:
-        assert e.recipients["far@example.org"][0] == 550, e
+    assert s.sendmail(alice, ["far@example.org"], b"From: " + alice.encode() + b"\r\n\r\nx\r\n") == {}
     try:
         s.sendmail(bob, [bob], b"From: " + bob.encode() + b"\r\n\r\nx\r\n")
         raise SystemExit("a foreign sender was taken")

@@ -20,6 +20,7 @@ pub struct House {
     child: Child,
     directory: tempfile::TempDir,
     submission: SocketAddr,
+    imap: SocketAddr,
     password: String,
     log: Arc<Mutex<String>>,
 }
@@ -34,7 +35,7 @@ impl House {
             &config,
             format!(
                 "hostname = \"mail.home.test\"\ndata_dir = \"data\"\ncontrol = \"control.sock\"\n\
-                 listen = {{ smtp = [], submissions = [], submission = [\"127.0.0.1:0\"], imaps = [], imap = [], \
+                 listen = {{ smtp = [], submissions = [], submission = [\"127.0.0.1:0\"], imaps = [], imap = [\"127.0.0.1:0\"], \
                  pop3s = [], pop3 = [] }}\ntls.optional_on_loopback = true\n\
                  dns = {{ servers = [\"{dns}\"], trust_anchor = \"{anchor}\" }}\noutbound.smtp_port = {smtp_port}\n{more}",
                 anchor = anchor.display()
@@ -63,19 +64,21 @@ impl House {
             }
         });
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        let submission = loop {
+        let mut listens = |protocol: &str| loop {
             let mut line = String::new();
             if out.read_line(&mut line).unwrap() == 0 {
                 let _ = child.kill();
                 let _ = child.wait();
                 panic!("it did not start: {}", log.lock().unwrap());
             }
-            if let Some(at) = line.trim().strip_prefix("submission ") {
+            if let Some(at) = line.trim().strip_prefix(protocol) {
                 break at.trim().parse().unwrap();
             }
         };
+        // In the order in which they are printed.
+        let (submission, imap) = (listens("submission "), listens("imap "));
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
-        House { child, directory, submission, password, log }
+        House { child, directory, submission, imap, password, log }
     }
 
     /// All that it has logged so far. A test that fails prints it.
@@ -97,7 +100,7 @@ impl House {
     }
 
     /// Ann sends a message, which has no line that begins with a dot, or has it doubled.
-    pub fn send(&self, to: &str, message: &[u8]) {
+    pub fn send(&self, to: &[&str], message: &[u8]) {
         let mut s = Lines::plain(self.submission).unwrap();
         s.smtp_reply().unwrap();
         s.smtp("EHLO client.home.test").unwrap();
@@ -105,12 +108,25 @@ impl House {
         let done = s.smtp(&format!("AUTH PLAIN {login}")).unwrap();
         assert!(done.starts_with("235 "), "{done}");
         s.smtp(&format!("MAIL FROM:<{ANN}> BODY=8BITMIME")).unwrap();
-        let done = s.smtp(&format!("RCPT TO:<{to}>")).unwrap();
-        assert!(done.starts_with("250 "), "{done}");
+        for to in to {
+            let done = s.smtp(&format!("RCPT TO:<{to}>")).unwrap();
+            assert!(done.starts_with("250 "), "{done}");
+        }
         s.smtp("DATA").unwrap();
         s.send(message).unwrap();
         let done = s.smtp(".").unwrap();
         assert!(done.starts_with("250 "), "{done}");
+    }
+
+    /// What is in Ann's INBOX, once something is.
+    pub fn inbox(&self) -> String {
+        let mut s = Lines::plain(self.imap).unwrap();
+        s.imap_login(ANN, &self.password);
+        until("something is in the INBOX", || {
+            let (told, _) = s.imap("e", "EXAMINE INBOX").unwrap();
+            (!told.contains(&"* 0 EXISTS".to_owned())).then_some(())
+        });
+        s.imap("f", "FETCH 1:* (BODY.PEEK[])").unwrap().0.join("\n")
     }
 
     /// What `penfold trace` tells of the fate of the one message to somebody, once it has one.

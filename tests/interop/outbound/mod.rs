@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::dkim;
 use super::nameserver::{self, Zone};
 use house::{ANN, House};
-use peer::{Kind, LOGIN, NAME, Peer};
+use peer::{Kind, LOGIN, NAME, NOBODY, Peer};
 use zone::Knot;
 
 /// Looks again and again, until there is something.
@@ -64,7 +64,7 @@ fn takes(root: &Path, kind: Kind, encrypted: bool) {
     let (_runtime, dns, anchor) = world(directory.path());
     let house = House::start(dns, &anchor, peer.at.port(), "");
     let (sent, arrives) = hard();
-    house.send("bob@far.test", &sent);
+    house.send(&["bob@far.test"], &sent);
     let fate = house.fate("bob@far.test");
     assert_eq!(fate.json["action"], "delivered", "{}", fate.words);
     assert_eq!((&fate.json["host"], &fate.json["address"]), (&NAME.into(), &"127.0.0.2".into()));
@@ -111,6 +111,29 @@ fn opensmtpd_whose_tls_is_broken_takes_mail_unchanged_without() {
     }
 }
 
+#[test]
+fn postfix_refuses_one_of_two_recipients_and_the_sender_is_told_in_its_words() {
+    let Some(root) = peer::unpacked() else { return };
+    let (peer, directory) = (Peer::start(&root, Kind::Postfix), tempfile::tempdir().unwrap());
+    let (_runtime, dns, anchor) = world(directory.path());
+    let house = House::start(dns, &anchor, peer.at.port(), "");
+    house.send(&[NOBODY, "bob@far.test"], &hard().0);
+    let (failed, delivered) = (house.fate(NOBODY), house.fate("bob@far.test"));
+    assert_eq!((&failed.json["action"], &delivered.json["action"]), (&"failed".into(), &"delivered".into()));
+    let words = "550 5.1.1 <nobody@far.test>: Recipient address rejected: nobody of this name";
+    assert!(failed.words.contains(words), "{}", failed.words);
+    assert!(crlf(&peer.mail(1)[0]).ends_with(&hard().1));
+    // Without its folds.
+    let report = house.inbox().replace("\n ", " ");
+    assert!(
+        report.contains(&format!("Final-Recipient: rfc822; {NOBODY}"))
+            && report.contains("Status: 5.1.1")
+            && report.contains(words)
+            && report.matches("Final-Recipient: ").count() == 1,
+        "{report}"
+    );
+}
+
 /// The records of far.test, with a TLSA record for the peer.
 fn promised(peer: &Peer, key: &[u8]) -> String {
     let hex: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
@@ -133,7 +156,7 @@ fn by_dane(root: &Path, kind: Kind, key: impl Fn(&Peer) -> Vec<u8>) -> (Peer, Kn
     let peer = Peer::start(root, kind);
     let knot = Knot::start(root, &promised(&peer, &key(&peer)));
     let house = House::start(knot.at, &knot.anchor, peer.at.port(), "");
-    house.send("bob@far.test", &hard().0);
+    house.send(&["bob@far.test"], &hard().0);
     (peer, knot, house)
 }
 
@@ -185,7 +208,7 @@ fn by_relay(peer: &Peer, dns: SocketAddr, anchor: &Path, dir: &Path, password: &
         file.display()
     );
     let house = House::start(dns, anchor, 9, &relay);
-    house.send("bob@elsewhere.test", &hard().0);
+    house.send(&["bob@elsewhere.test"], &hard().0);
     house
 }
 

@@ -19,6 +19,8 @@ pub const IP: [u8; 4] = [127, 0, 0, 2];
 pub const NAME: &str = "mx.far.test";
 /// Who gets what they take: a user of theirs alone.
 const BOX: u32 = 61_001;
+/// Whom Postfix does not know.
+pub const NOBODY: &str = "nobody@far.test";
 /// Users that the packages would make.
 const USERS: [(&str, u32); 7] = [
     ("box", BOX),
@@ -206,7 +208,12 @@ impl Made<'_> {
                  smtpd_recipient_restrictions = permit_sasl_authenticated, reject\n\
                  virtual_mailbox_domains = static:all\n",
             ),
-            None => (String::new(), "virtual_mailbox_domains = far.test\n"),
+            None => (
+                String::new(),
+                "virtual_mailbox_domains = far.test\nsmtpd_recipient_restrictions =\n \
+                 check_recipient_access inline:{ {nobody@far.test = 550 5.1.1 nobody of this name} },\n \
+                 reject_unauth_destination\n",
+            ),
         };
         self.write(
             "main.cf",
