@@ -114,7 +114,7 @@ pub(crate) fn last_snapshot(shared: &Shared) -> Result<(), IndexError> {
 
 fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
     let index = shared.world.index().ok_or(IndexError::Closed)?;
-    let (dirty, retained, lines, now, directory, position, counters, due) = {
+    let (dirty, retained, lines, mut books, now, directory, position, counters, due) = {
         let mut published = shared.world.write();
         let due = Due::look(shared, &published);
         if published.dirty.is_empty() {
@@ -132,6 +132,7 @@ fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
             dirty,
             retained,
             lines,
+            published.books,
             now,
             published.directory.clone(),
             published.position,
@@ -156,13 +157,14 @@ fn apply(shared: &Shared) -> Result<(bool, Option<Due>), IndexError> {
         keys::put_side(&mut writes, number, side.as_ref());
     }
     let mut forgotten = keys::put_recent(&mut writes, &**index, &retained)?;
-    forgotten += keys::put_lines(&mut writes, &**index, &lines)?;
+    forgotten += keys::put_lines(&mut writes, &**index, &lines, &mut books)?;
     forgotten += shared.world.forgotten.swap(0, Ordering::Relaxed);
     keys::put_position(&mut writes, &position, &counters);
     index.apply(writes)?;
     shared.stats.forgotten_octets.fetch_add(forgotten, Ordering::Relaxed);
     let mut published = shared.world.write();
     published.in_flight = 0;
+    published.books = books;
     published.retained_in_flight = Arc::default();
     published.lines_in_flight = Arc::default();
     Ok((true, due))

@@ -2,7 +2,7 @@
 //!
 //! Keys begin with a letter: `P` position · `A` account · `S` subscription · `L` alias · `D` domain · `M` mailbox's name ·
 //! `a` adopted side segment · `h` head · `k` keyword · `v` vanished chunk · `b` block · `x` what was expunged · `y` its
-//! blocks · `q` a line of a book · `Z` where an account's password lies · `z` a segment with an old one. Numbers in keys are big-endian, so that
+//! blocks · `q` a line of a book · `Q` what lines add up to · `Z` where an account's password lies · `z` a segment with an old one. Numbers in keys are big-endian, so that
 //! their order is the tree's. No value is over 4 KiB: what could be longer (an account with many addresses, an alias with
 //! many targets) is cut into pieces under keys that end in a zero octet and the piece's number.
 //!
@@ -11,7 +11,10 @@
 mod book;
 mod retained;
 
-pub(crate) use book::{decode_content, encode_content, get_line, line, lines_between, put_line, put_lines};
+pub(crate) use book::{
+    LINE, decode_content, encode_content, get_line, line, lines_between, put_line, put_lines, put_tally,
+    tally, weight,
+};
 
 pub(crate) use retained::{
     any_retained_before, oldest_retained, put_recent, put_retained, retained, retained_block, retained_from,
@@ -37,7 +40,7 @@ use crate::state::vanished::{Chunk, Vanished};
 use crate::state::world::{Counters, Position, Published, Side};
 
 /// The format of all this; another one is a rebuild.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 const PIECE: usize = 3_500;
 /// The segment in which an account's password lies; a segment in which lies one that is good no longer.
 const SECRET: u8 = b'Z';
@@ -264,7 +267,7 @@ pub(crate) fn side(key: &[u8], value: &[u8]) -> Option<(u32, Side)> {
 
 /// The letters of entries that a snapshot takes as they lie here. [`Plain`] reads what every version wrote of them, and
 /// [`count_plain`] counts.
-pub(crate) const PLAIN: [u8; 6] = [SECRET, b'a', book::LINE, retained::HEAD, retained::ROWS, SPENT];
+pub(crate) const PLAIN: [u8; 6] = [SECRET, b'a', LINE, retained::HEAD, retained::ROWS, SPENT];
 
 /// Entries of [`PLAIN`], in the order of their keys, on their way to memory.
 #[derive(Debug, Default)]
@@ -294,7 +297,7 @@ impl Plain {
                 self.spent.insert(id_of(key).filter(|_| key.get(5..) == Some(&ONLY))?);
                 Some(())
             }
-            book::LINE => {
+            LINE => {
                 let (name, line) = book::line(key, value)?;
                 if keep {
                     self.lines.set(name, Some(Arc::new(line)));
@@ -331,8 +334,14 @@ pub(crate) fn count_plain(published: &Published, letter: u8) -> Option<usize> {
 /// Everything that is always in memory.
 pub(crate) fn load(index: &dyn Index) -> Result<Option<Published>, IndexError> {
     let Some((position, counters)) = position(index)? else { return Ok(None) };
-    let mut published =
-        Published { position, counters, directory: Arc::new(load_directory(index)?), ..Published::default() };
+    let books = tally(index)?;
+    let mut published = Published {
+        position,
+        counters,
+        books,
+        directory: Arc::new(load_directory(index)?),
+        ..Published::default()
+    };
     let mut bad = false;
     index.scan(b"h", &mut |key, value| match (id_of(key), decode_head(&mut Take::new(value))) {
         (Some(id), Some((head, _, _))) => {

@@ -2,6 +2,8 @@
 //! UIDs, flags, UIDVALIDITY and octets as before.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+#[path = "simulation/books.rs"]
+mod books;
 #[path = "simulation/kept.rs"]
 #[expect(dead_code, reason = "the simulation uses the rest")]
 mod kept;

@@ -330,3 +330,28 @@ fn one_in_a_hundred(
         assert!(known || out.iter().all(|o| o.folder == "(damaged)"), "seed {seed}: {out:?}");
     }
 }
+
+#[test]
+fn messages_on_their_way_out_are_not_passed_over_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    furnish(&store);
+    for n in 0..5 {
+        keep(&store, n, body(n));
+    }
+    strike(&store, 1);
+    store.snapshot().unwrap();
+    strike(&store, 2);
+    keep(&store, 5, body(5));
+    store.close().unwrap();
+    drop(store);
+    let says =
+        |got: &Collect| got.notes.iter().filter(|note| note.contains("on their way")).cloned().collect();
+    // By the snapshot and the log, and by the log alone.
+    let four: Vec<String> = vec!["4 messages on their way to other hosts are not salvaged".into()];
+    let is: Vec<String> = says(&salvaged(dir.path()).0);
+    assert_eq!(is, four);
+    without(dir.path(), "snapshot");
+    let is: Vec<String> = says(&salvaged(dir.path()).0);
+    assert_eq!(is, four);
+}

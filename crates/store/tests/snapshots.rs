@@ -19,7 +19,7 @@ use store::index::{Each, Index, IndexError, IndexHost, Pair, Writes};
 use store::vfs::sim::{Rot, SimDisk};
 use store::vfs::{ReadOnly, Source, Tree, Vfs};
 use store::{
-    AccountId, Batch, Came, Intent, MailboxId, OpenError, Opening, Options, Outcome, Reader, RealVfs,
+    AccountId, Batch, Book, Came, Intent, MailboxId, OpenError, Opening, Options, Outcome, Reader, RealVfs,
     SnapshotError, Start, Store,
 };
 use wire::flag::{FlagNames, SystemFlag};
@@ -397,6 +397,9 @@ fn a_snapshot_beyond_the_end_of_the_log_is_a_witness_of_loss() {
 struct Watched {
     /// The most octets that were handed out in one call.
     most: AtomicUsize,
+    /// Forget a line of a book, or hand out an old one.
+    forget: AtomicBool,
+    stale: AtomicBool,
     /// Hand out blocks with another row in them than was put there.
     lie: AtomicBool,
 }
@@ -434,6 +437,12 @@ impl Index for Through {
         self.1.most.fetch_max(page.iter().map(|(_, v)| v.len()).sum(), Ordering::Relaxed);
         if self.1.lie.load(Ordering::Relaxed) && from.starts_with(b"b") && page.len() > 1 {
             page.remove(1);
+        }
+        if self.1.forget.load(Ordering::Relaxed) && from.starts_with(b"q") {
+            page.pop();
+        }
+        if self.1.stale.load(Ordering::Relaxed) && from.starts_with(b"q") {
+            page.iter_mut().for_each(|(_, value)| value.truncate(12));
         }
         Ok(page)
     }
@@ -496,6 +505,37 @@ fn an_index_that_does_not_add_up_is_condemned_and_makes_no_snapshot() {
             assert!(!disk.vfs().exists("snapshot").unwrap());
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_index_that_lost_a_line_of_a_book_or_has_an_old_one_is_condemned_and_makes_no_snapshot() {
+    for stale in [false, true] {
+        let disk = SimDisk::new(9);
+        let (store, _, seen, condemned) = watched(&disk);
+        let write = |value: &[u8]| {
+            for key in [b"1", b"2", b"3"] {
+                let (key, value) = (key.to_vec(), value.to_vec());
+                store.ask(Intent::Write { book: Book::Fates, key, value }).unwrap();
+            }
+        };
+        write(b"");
+        store.step_apply();
+        // What was there before is taken off, and what goes.
+        write(b"sent");
+        store.ask(Intent::Strike { book: Book::Fates, key: b"2".to_vec() }).unwrap();
+        store.step_apply();
+        store.snapshot().unwrap();
+        write(b"lost");
+        (if stale { &seen.stale } else { &seen.forget }).store(true, Ordering::Relaxed);
+        match store.snapshot() {
+            Err(SnapshotError::Index(_)) => {
+                let why = condemned.lock().unwrap().clone();
+                assert!(why.contains("lines of books do not add up"), "{why}");
+                assert_eq!(disk.vfs().list("snapshot").unwrap().len(), 1);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -1,16 +1,20 @@
-//! Lines of books in the index: `q`, the book's number, the line's key.
+//! Lines of books in the index: `q`, the book's number, the line's key. `Q` says how many there are and what they add up to.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher as _;
 use std::sync::Arc;
+
+use siphasher::sip::SipHasher24;
 
 use crate::codec::{Put, Take};
 use crate::id::Location;
 use crate::index::{Index, IndexError, Writes};
-use crate::state::book::{self, Content, Line, Lines};
+use crate::state::book::{self, Content, Line, Lines, Tally};
 
 use super::corrupt;
 
 pub(crate) const LINE: u8 = b'q';
+const TALLY: &[u8] = b"Q";
 
 /// A line's key here.
 pub(crate) fn key(name: &[u8]) -> Vec<u8> {
@@ -56,8 +60,37 @@ pub(crate) fn line(key: &[u8], value: &[u8]) -> Option<(Vec<u8>, Line)> {
     Some((name.to_vec(), decode(value).filter(|_| book::is_name(name))?))
 }
 
-pub(crate) fn put_line(to: &mut Writes, name: &[u8], line: &Line) {
-    to.put(key(name), encode(line));
+/// What a line adds to a [`Tally`].
+pub(crate) fn weight(key: &[u8], value: &[u8]) -> u64 {
+    let mut hasher = SipHasher24::new();
+    hasher.write_u32(key.len() as u32);
+    hasher.write(key);
+    hasher.write(value);
+    hasher.finish()
+}
+
+/// A line that was not there before.
+pub(crate) fn put_line(to: &mut Writes, name: &[u8], line: &Line, tally: &mut Tally) {
+    let (key, value) = (key(name), encode(line));
+    tally.add(weight(&key, &value));
+    to.put(key, value);
+}
+
+pub(crate) fn put_tally(to: &mut Writes, tally: Tally) {
+    let mut value = Vec::with_capacity(16);
+    value.u64(tally.lines);
+    value.u64(tally.sum);
+    to.put(TALLY.to_vec(), value);
+}
+
+/// What the lines of an index must add up to.
+pub(crate) fn tally(index: &dyn Index) -> Result<Tally, IndexError> {
+    let value = index.get(TALLY)?.ok_or_else(|| corrupt("the tally of books"))?;
+    let mut take = Take::new(&value);
+    match (take.u64(), take.u64()) {
+        (Some(lines), Some(sum)) => Ok(Tally { lines, sum }),
+        _ => Err(corrupt("the tally of books")),
+    }
 }
 
 /// One line.
@@ -66,18 +99,32 @@ pub(crate) fn get_line(index: &dyn Index, name: &[u8]) -> Result<Option<Line>, I
     decode(&value).map(Some).ok_or_else(|| corrupt("a line of a book"))
 }
 
-/// What makes the index's books what they are now. Returns the octets of contents that are named no longer.
-pub(crate) fn put_lines(to: &mut Writes, index: &dyn Index, lines: &Lines) -> Result<u64, IndexError> {
+/// What makes the index's books what they are now, and what they add up to then. Returns the octets of contents that are named no longer.
+pub(crate) fn put_lines(
+    to: &mut Writes,
+    index: &dyn Index,
+    lines: &Lines,
+    tally: &mut Tally,
+) -> Result<u64, IndexError> {
     let mut forgotten = 0;
     for (name, line) in &lines.changed {
+        let key = key(name);
+        let before = index.get(&key)?;
+        if let Some(value) = &before {
+            tally.take(weight(&key, value));
+        }
         match line {
-            Some(line) => put_line(to, name, line),
+            Some(line) => put_line(to, name, line, tally),
             None => {
-                let before = get_line(index, name)?.and_then(|line| line.content);
-                forgotten += before.map_or(0, |content| u64::from(content.size));
-                to.delete(key(name));
+                let before = before.map(|value| decode(&value).ok_or_else(|| corrupt("a line of a book")));
+                let content = before.transpose()?.and_then(|line| line.content);
+                forgotten += content.map_or(0, |content| u64::from(content.size));
+                to.delete(key);
             }
         }
+    }
+    if !lines.is_empty() {
+        put_tally(to, *tally);
     }
     Ok(forgotten)
 }

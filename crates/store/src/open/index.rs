@@ -10,6 +10,7 @@ use crate::index::{Index, IndexError, Writes};
 use crate::keys;
 use crate::options::{Options, Progress};
 use crate::shared::{INDEX, at};
+use crate::state::book::Tally;
 use crate::state::directory::Directory;
 use crate::state::retained::Change;
 use crate::state::world::{Counters, Position, Published};
@@ -183,12 +184,14 @@ fn fill(options: &Options, index: &dyn Index, published: &Published) -> Result<(
         }
     }
     // ... and every line of a book.
+    let mut books = Tally::default();
     for (name, line) in &published.dirty.lines.changed {
-        line.iter().for_each(|line| keys::put_line(&mut writes, name, line));
+        line.iter().for_each(|line| keys::put_line(&mut writes, name, line, &mut books));
         if writes.octets() >= BATCH {
             in_batches(index, std::mem::take(&mut writes))?;
         }
     }
+    keys::put_tally(&mut writes, books);
     in_batches(index, writes)?;
     // The position comes last: without it the index is empty.
     let mut writes = Writes::new();

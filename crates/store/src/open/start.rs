@@ -92,6 +92,7 @@ pub(crate) fn open(options: &Options) -> Result<(Arc<Shared>, Writer, Opening), 
             published.position = writer.position;
             let index = build(options, store, &published)?;
             published.dirty = Default::default();
+            published.books = crate::keys::tally(&*index)?;
             index
         };
         shared.world.set_index(index);

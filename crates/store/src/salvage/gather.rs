@@ -23,6 +23,7 @@ use crate::record::{Delivery, Record, kind};
 use crate::segment::{Header, TMP};
 use crate::snapshot::format::Item;
 use crate::snapshot::{self, load, read};
+use crate::state::book::Line;
 use crate::state::retained::seconds;
 use crate::state::world::{Position, Published};
 use crate::vfs::{File, read_full};
@@ -187,6 +188,9 @@ impl Gather<'_, '_> {
                 out.pile.retained(entry);
             }
             out.settled.extend(published.sides.keys());
+            let lines = published.dirty.lines.changed;
+            let names = |line: &Option<Arc<Line>>| line.as_ref().is_some_and(|line| line.content.is_some());
+            out.pile.waiting.extend(lines.into_iter().map(|(name, line)| (name, names(&line))));
         }
         Ok(())
     }
@@ -516,6 +520,8 @@ fn put(pile: &mut Pile, item: Item) {
             // Of a damaged snapshot: as much as stands for itself.
             if let Some((number, side)) = keys::side(&key, &value) {
                 pile.sides.entry(number).or_insert(Some(side.octets));
+            } else if let Some((name, line)) = keys::line(&key, &value) {
+                pile.waiting.insert(name, line.content.is_some());
             } else if let Some(block) = keys::retained_block(&key, &value)
                 && let Some(id) = keys::retained_from(&key)
                 && let Some(account) = pile.mailbox(id).account

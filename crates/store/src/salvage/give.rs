@@ -22,6 +22,10 @@ const TELL: u64 = 500;
 pub(crate) fn give(to: &mut Salvage<'_>, shelf: &mut Shelf, from: Gathered) -> io::Result<Tally> {
     let (people, logins, paths) = people(&from.pile);
     to.sink.people(&people)?;
+    let waiting = from.pile.waiting.values().filter(|&&names| names).count();
+    if waiting > 0 {
+        to.note(format!("{waiting} messages on their way to other hosts are not salvaged"))?;
+    }
     let mut give = Give {
         to,
         shelf,

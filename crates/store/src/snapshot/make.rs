@@ -16,6 +16,7 @@ use crate::index::{Index, IndexError};
 use crate::keys;
 use crate::record::Record;
 use crate::shared::Shared;
+use crate::state::book;
 use crate::state::directory::Directory;
 use crate::state::mailbox::{Head, Tally};
 use crate::state::usage::Quota;
@@ -230,6 +231,7 @@ impl Filling<'_> {
     /// Entries of the index that are kept as they are.
     fn plain(&mut self, letter: u8, count: Option<usize>) -> Result<(), SnapshotError> {
         let mut found = 0;
+        let mut books = book::Tally::default();
         let mut pages = Pages::of(&[letter]);
         while let Some(page) = pages.next(self.index)? {
             for (key, value) in page {
@@ -240,8 +242,15 @@ impl Filling<'_> {
                     )));
                 }
                 found += 1;
+                if letter == keys::LINE {
+                    books.add(keys::weight(&key, &value));
+                }
                 self.push(&Item::Entry { key, value })?;
             }
+        }
+        // Only the applier changes the index, and it is the applier that is at work here.
+        if letter == keys::LINE && books != self.shared.world.read().books {
+            return Err(differs("lines of books do not add up".to_owned()));
         }
         match count {
             Some(count) if count != found => {

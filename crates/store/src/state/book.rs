@@ -70,6 +70,26 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
     name.len() <= 1 + KEY && name.first().is_some_and(|&n| Book::ALL.iter().any(|&book| book as u8 == n))
 }
 
+/// How many lines an index must have, and the sum of their weights: one that lost a line, or has an old one in its place,
+/// has another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) lines: u64,
+    pub(crate) sum: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, weight: u64) {
+        self.lines = self.lines.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(weight);
+    }
+
+    pub(crate) fn take(&mut self, weight: u64) {
+        self.lines = self.lines.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(weight);
+    }
+}
+
 /// Lines that have changed since something below was last told: new or other, or gone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lines {

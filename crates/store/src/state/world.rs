@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 
 use wire::ids::ModSeq;
 
-use super::book::{Line, Lines};
+use super::book::{Line, Lines, Tally};
 use super::directory::Directory;
 use super::mailbox::Mailbox;
 use super::retained::{Known, Recent, Retained, RetainedId};
@@ -87,6 +87,8 @@ pub(crate) struct Published {
     pub(crate) counters: Counters,
     pub(crate) position: Position,
     pub(crate) sides: BTreeMap<u32, Side>,
+    /// Of the lines in the index, not of what it has still to be told.
+    pub(crate) books: Tally,
     pub(crate) dirty: Dirty,
     /// What the applier has taken and not yet written, in octets.
     pub(crate) in_flight: usize,

@@ -1,11 +1,9 @@
 //! What the model knows of books: lines by key, and the messages that they name.
 
-use crate::life::{Check, Life};
-use crate::world::{Expect, Op, Shows, World};
+use crate::world::{Expect, Shows, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::vfs::sim::Rng;
-use store::{Book, Intent, Prefix, Refused, Store};
+use store::{Book, Refused, Store};
 
 /// A line, with the octets of the message that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,112 +88,5 @@ impl World {
                 format!("line {name:?}: {:?}, not {:?} (octets of value and message)", told(is), told(must))
             })
         })
-    }
-}
-
-/// Batches about books, mostly sensible.
-pub struct BookWork {
-    /// Messages that wait are few, so that keys come again.
-    keys: u64,
-}
-
-impl BookWork {
-    pub fn new() -> BookWork {
-        BookWork { keys: 24 }
-    }
-
-    /// A key that no line has, or mostly so.
-    fn new_key(&self, rng: &mut Rng, world: &World) -> Vec<u8> {
-        let mut key = Vec::new();
-        for _ in 0..4 {
-            key = (rng.below(self.keys) as u16).to_be_bytes().to_vec();
-            if !world.books.contains_key(&(Book::Queue, key.clone())) {
-                break;
-            }
-        }
-        key
-    }
-
-    /// What a message is kept by: the message, and a line for a recipient.
-    pub fn keep(&self, rng: &mut Rng, world: &World, body: Vec<u8>) -> Op {
-        let key = self.new_key(rng, world);
-        let replaces = if rng.chance(20) { rng.below(body.len() as u64) as u32 } else { 0 };
-        let prefix = Prefix { octets: b"Received: by demo.test\r\n".to_vec(), replaces };
-        let mut op = Op { bodies: vec![Arc::new(body)], places: vec![0], ..Op::default() };
-        let body = crate::work::some_body();
-        // Another one may have gone by this key in the same commit.
-        if rng.chance(10) {
-            op.intents.push(Intent::Strike { book: Book::Queue, key: key.clone() });
-        }
-        op.intents.push(Intent::Keep {
-            book: Book::Queue,
-            key: key.clone(),
-            body,
-            prefix,
-            value: value(rng),
-        });
-        if rng.chance(60) {
-            op.intents.push(Intent::Write { book: Book::Recipients, key, value: value(rng) });
-        }
-        op
-    }
-
-    /// What becomes of lines.
-    pub fn change(&self, rng: &mut Rng, world: &World) -> Op {
-        let mut op = Op::default();
-        for _ in 0..1 + rng.below(3) {
-            let there = world.books.keys().nth(rng.index(world.books.len() + 1)).cloned();
-            let any = || (Book::Policies, b"example.net".to_vec());
-            let (book, key) = there.unwrap_or_else(any);
-            match rng.below(10) {
-                0..=3 => op.intents.push(Intent::Write { book, key, value: value(rng) }),
-                4 => {
-                    let book = Book::ALL[rng.index(Book::ALL.len())];
-                    let key = vec![rng.below(4) as u8; rng.index(5)];
-                    op.intents.push(Intent::Write { book, key, value: value(rng) });
-                }
-                _ => op.intents.push(Intent::Strike { book, key }),
-            }
-        }
-        op
-    }
-}
-
-fn value(rng: &mut Rng) -> Vec<u8> {
-    let most = if rng.chance(5) { 3_500 } else { 60 };
-    vec![rng.below(256) as u8; rng.index(most + 1)]
-}
-
-impl Life {
-    /// Lines after rot: what they name is never other octets served as good. Says which are lost, and whether damage was
-    /// told.
-    pub(crate) fn rotten_books(&mut self, store: &Store, lost: &mut Vec<String>) -> Check<bool> {
-        let mut told = false;
-        for ((book, key), must) in &self.world.books {
-            let name = format!("line {key:?} of {book:?}");
-            let line = match store.line(*book, key) {
-                Ok(Some(line)) => line,
-                other => {
-                    lost.push(format!("{name}: {other:?}"));
-                    continue;
-                }
-            };
-            if line.value != must.value || line.content.is_some() != must.octets.is_some() {
-                lost.push(format!("{name} is another"));
-                continue;
-            }
-            let (Some(content), Some(octets)) = (line.content, &must.octets) else { continue };
-            match store.content(content).and_then(|message| message.to_vec()) {
-                Ok(read) if read == **octets => {}
-                Ok(_) if content.size as usize != octets.len() => lost.push(format!("{name} names another")),
-                Ok(_) => return Err(format!("{name}: other octets after rot, served as good")),
-                Err(e) => {
-                    told = true;
-                    self.note(format!("{name}: {e}"));
-                    break;
-                }
-            }
-        }
-        Ok(told)
     }
 }

@@ -105,6 +105,14 @@ impl Doubt {
         if self.tight {
             lists.push(self.ops.iter().filter(|op| op.bodies.is_empty()).collect());
         }
+        // From when the index failed on, what asks for a line was refused alone, and nothing else.
+        if self.several {
+            let asks = |op: &&Op| op.intents.iter().any(is_of_books);
+            lists.extend((0..self.ops.len()).map(|n| {
+                let (before, after) = self.ops.split_at(n);
+                before.iter().chain(after.iter().filter(|op| !asks(op))).collect()
+            }));
+        }
         // What was to be brought back may have been given up just before.
         let kept = |op: &&Op| !op.intents.iter().any(|i| may_be_forgotten(i, world));
         let without: Vec<_> = lists.iter().map(|l| l.iter().copied().filter(kept).collect()).collect();
@@ -116,6 +124,10 @@ impl Doubt {
         }
         runs
     }
+}
+
+fn is_of_books(intent: &Intent) -> bool {
+    matches!(intent, Intent::Keep { .. } | Intent::Write { .. } | Intent::Strike { .. })
 }
 
 fn may_be_forgotten(intent: &Intent, world: &World) -> bool {

@@ -1,11 +1,10 @@
 //! What a life asks of its store: deliveries small and large, flags, copies, moves, names, passwords, at random, mostly
 //! sensible, sometimes not.
 
-use crate::books::BookWork;
 use crate::world::{Account, Mailbox, Op, World};
 use std::sync::Arc;
 use store::vfs::sim::Rng;
-use store::{AccountId, BackTo, Batch, BodyRef, FlagChange, Intent, InternalDate, Prefix, Quota};
+use store::{AccountId, BackTo, Batch, BodyRef, Book, FlagChange, Intent, InternalDate, Prefix, Quota};
 use wire::flag::{FlagNames, Keyword, SpecialUse, SystemFlag};
 use wire::ids::{ModSeq, Runs};
 
@@ -19,7 +18,7 @@ pub struct Work {
 }
 
 /// The reference that the life replaces by the batch's own.
-pub fn some_body() -> BodyRef {
+fn some_body() -> BodyRef {
     Batch::new().body(Vec::new())
 }
 
@@ -254,4 +253,77 @@ impl Work {
 
 fn one(intent: Intent) -> Op {
     Op { intents: vec![intent], ..Op::default() }
+}
+
+/// Batches about books, mostly sensible.
+struct BookWork {
+    /// Messages that wait are few, so that keys come again.
+    keys: u64,
+}
+
+impl BookWork {
+    fn new() -> BookWork {
+        BookWork { keys: 24 }
+    }
+
+    /// A key that no line has, or mostly so.
+    fn new_key(&self, rng: &mut Rng, world: &World) -> Vec<u8> {
+        let mut key = Vec::new();
+        for _ in 0..4 {
+            key = (rng.below(self.keys) as u16).to_be_bytes().to_vec();
+            if !world.books.contains_key(&(Book::Queue, key.clone())) {
+                break;
+            }
+        }
+        key
+    }
+
+    /// What a message is kept by: the message, and a line for a recipient.
+    fn keep(&self, rng: &mut Rng, world: &World, body: Vec<u8>) -> Op {
+        let key = self.new_key(rng, world);
+        let replaces = if rng.chance(20) { rng.below(body.len() as u64) as u32 } else { 0 };
+        let prefix = Prefix { octets: b"Received: by demo.test\r\n".to_vec(), replaces };
+        let mut op = Op { bodies: vec![Arc::new(body)], places: vec![0], ..Op::default() };
+        let body = some_body();
+        // Another one may have gone by this key in the same commit.
+        if rng.chance(10) {
+            op.intents.push(Intent::Strike { book: Book::Queue, key: key.clone() });
+        }
+        op.intents.push(Intent::Keep {
+            book: Book::Queue,
+            key: key.clone(),
+            body,
+            prefix,
+            value: value(rng),
+        });
+        if rng.chance(60) {
+            op.intents.push(Intent::Write { book: Book::Recipients, key, value: value(rng) });
+        }
+        op
+    }
+
+    /// What becomes of lines.
+    fn change(&self, rng: &mut Rng, world: &World) -> Op {
+        let mut op = Op::default();
+        for _ in 0..1 + rng.below(3) {
+            let there = world.books.keys().nth(rng.index(world.books.len() + 1)).cloned();
+            let any = || (Book::Policies, b"example.net".to_vec());
+            let (book, key) = there.unwrap_or_else(any);
+            match rng.below(10) {
+                0..=3 => op.intents.push(Intent::Write { book, key, value: value(rng) }),
+                4 => {
+                    let book = Book::ALL[rng.index(Book::ALL.len())];
+                    let key = vec![rng.below(4) as u8; rng.index(5)];
+                    op.intents.push(Intent::Write { book, key, value: value(rng) });
+                }
+                _ => op.intents.push(Intent::Strike { book, key }),
+            }
+        }
+        op
+    }
+}
+
+fn value(rng: &mut Rng) -> Vec<u8> {
+    let most = if rng.chance(5) { 3_500 } else { 60 };
+    vec![rng.below(256) as u8; rng.index(most + 1)]
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use store::index::model::{Fate, ModelHost};
 use store::vfs::ReadOnly;
 use store::vfs::sim::{Rng, SimDisk};
-use store::{BackupError, BackupTo, Backups, Extra, Manifest, Reader, Start, Store, Summing, Sums};
+use store::{
+    BackupError, BackupTo, Backups, Extra, Manifest, OpenError, Reader, Start, Store, Summing, Sums,
+};
 
 /// No SHA-256 (the store has none), but 32 octets that tell octets apart.
 struct Sip(SipHasher24);
@@ -211,16 +213,7 @@ impl Life {
         self.note(format!("the disk is lost; {} is restored", manifest.name()));
         self.lose_disk();
         drop(there);
-        loop {
-            let there = self.backups.open()?.ok_or("the backups are gone")?;
-            if !there.good().any(|good| *good == manifest) {
-                // Nobody was told of it, and a power cut took it away.
-                return Ok(());
-            }
-            if self.restore(&there, &manifest)? {
-                break;
-            }
-        }
+        let Some(mut sure) = self.restore_all(&manifest)? else { return Ok(()) };
         must.renew();
         for _ in 0..20 {
             self.may_forget();
@@ -239,6 +232,13 @@ impl Life {
                     self.die()?;
                     return if self.open()? { self.check("after a restore") } else { Ok(()) };
                 }
+                // All was there but for a name that was not durable yet, and the power went.
+                Err(OpenError::HalfRestored) if !sure && !self.disk.is_off() => {
+                    self.note("the restore goes on");
+                    let Some(now) = self.restore_all(&manifest)? else { return Ok(()) };
+                    sure = now;
+                    continue;
+                }
                 Err(e) if !self.disk.is_off() => {
                     return Err(format!("what was restored does not open: {e}"));
                 }
@@ -250,8 +250,23 @@ impl Life {
         Err("what was restored never opened".into())
     }
 
-    /// One run of a restore; says whether it was the last.
-    fn restore(&mut self, there: &Backups, manifest: &Manifest) -> Check<bool> {
+    /// Runs of a restore, until all is there. Says whether whoever ran the last one was told so; `None` if the backup is
+    /// gone.
+    fn restore_all(&mut self, manifest: &Manifest) -> Check<Option<bool>> {
+        loop {
+            let there = self.backups.open()?.ok_or("the backups are gone")?;
+            if !there.good().any(|good| good == manifest) {
+                // Nobody was told of it, and a power cut took it away.
+                return Ok(None);
+            }
+            if let Some(sure) = self.restore(&there, manifest)? {
+                return Ok(Some(sure));
+            }
+        }
+    }
+
+    /// One run of a restore. If it was the last, says whether whoever ran it was told so.
+    fn restore(&mut self, there: &Backups, manifest: &Manifest) -> Check<Option<bool>> {
         let crashes = self.rng.chance(40);
         if crashes {
             self.disk.crash_in(self.rng.below(60));
@@ -265,7 +280,7 @@ impl Life {
                 if self.rng.chance(30) {
                     self.restart(true);
                 }
-                return Ok(true);
+                return Ok(Some(true));
             }
             Err(e) if !self.disk.is_off() => return Err(format!("a backup cannot be restored: {e}")),
             _ => {}
@@ -281,7 +296,8 @@ impl Life {
                 Err(e) => self.note(format!("refused: {e}")),
             }
         }
-        Ok(vfs.exists("restored").map_err(|e| e.to_string())? && !unfinished)
+        let there = vfs.exists("restored").map_err(|e| e.to_string())? && !unfinished;
+        Ok(there.then_some(false))
     }
 
     /// What was restored is what was there, with UIDVALIDITIES that nobody has seen; from now on it is what must be there.

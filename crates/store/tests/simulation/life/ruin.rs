@@ -126,4 +126,36 @@ impl Life {
         }
         Ok(told)
     }
+
+    /// Lines after rot: what they name is never other octets served as good. Says which are lost, and whether damage was
+    /// told.
+    fn rotten_books(&mut self, store: &Store, lost: &mut Vec<String>) -> Check<bool> {
+        let mut told = false;
+        for ((book, key), must) in &self.world.books {
+            let name = format!("line {key:?} of {book:?}");
+            let line = match store.line(*book, key) {
+                Ok(Some(line)) => line,
+                other => {
+                    lost.push(format!("{name}: {other:?}"));
+                    continue;
+                }
+            };
+            if line.value != must.value || line.content.is_some() != must.octets.is_some() {
+                lost.push(format!("{name} is another"));
+                continue;
+            }
+            let (Some(content), Some(octets)) = (line.content, &must.octets) else { continue };
+            match store.content(content).and_then(|message| message.to_vec()) {
+                Ok(read) if read == **octets => {}
+                Ok(_) if content.size as usize != octets.len() => lost.push(format!("{name} names another")),
+                Ok(_) => return Err(format!("{name}: other octets after rot, served as good")),
+                Err(e) => {
+                    told = true;
+                    self.note(format!("{name}: {e}"));
+                    break;
+                }
+            }
+        }
+        Ok(told)
+    }
 }
