@@ -104,7 +104,7 @@ pub enum Request {
         /// The one that goes.
         address: String,
     },
-    /// Let an address lead to others of this server.
+    /// Let an address lead to others.
     AliasAdd {
         /// The new address.
         address: String,

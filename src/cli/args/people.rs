@@ -241,7 +241,7 @@ Examples:
 /// `penfold alias ...`
 #[derive(Clone, Debug, Subcommand)]
 pub enum AliasCommand {
-    /// Let an address lead to one or more addresses of this server
+    /// Let an address lead to one or more others, here or elsewhere
     #[command(after_help = "\
 Who gets all mail of an alias may also send in its name; one that leads to several people is nobody's to send from.
 
@@ -251,7 +251,7 @@ Examples:
     Add {
         /// The new address
         address: String,
-        /// Where its mail goes: addresses of this server
+        /// Where its mail goes
         #[arg(required = true)]
         to: Vec<String>,
         /// How to print.
