@@ -13,6 +13,8 @@ mod nameserver;
 mod house;
 mod large;
 mod mx;
+mod notify;
+mod relay;
 mod replies;
 mod routes;
 mod survive;

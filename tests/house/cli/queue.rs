@@ -139,3 +139,28 @@ fn what_waits_is_seen_held_tried_and_taken_out() {
     assert!(host.run(&["trace", "bob@[127.0.0.77]"]).out.contains("dropped"));
     assert!(serving.stop().success());
 }
+
+/// What waited when a backup was made may have been sent since.
+#[test]
+fn what_waits_in_a_backup_that_is_restored_is_held() {
+    let host = host();
+    let serving = host.serve();
+    let id = send(&serving, " HOLDFOR=3600", &["bob@[127.0.0.77]"]);
+    let backups = tempfile::tempdir().unwrap();
+    let made = host.run(&["backup", backups.path().to_str().unwrap()]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert!(serving.stop().success());
+
+    let other = Host::new();
+    let restored = other.run(&["restore", backups.path().to_str().unwrap()]);
+    assert_eq!(restored.code, 0, "{}", restored.err);
+    let serving = other.serve();
+    let rows = listed(&other, &["--held"]);
+    assert_eq!((rows.len(), &rows[0]["id"]), (1, &Value::from(id)), "{rows:?}");
+    assert!(serving.log().contains("penfold queue release"), "{}", serving.log());
+    assert!(serving.stop().success());
+    let serving = other.serve();
+    assert!(!serving.log().contains("penfold queue release"), "once is enough: {}", serving.log());
+    assert_eq!(listed(&other, &["--held"]).len(), 1);
+    assert!(serving.stop().success());
+}
