@@ -291,3 +291,22 @@ fn what_is_to_wait_waits_and_then_goes() {
     server.stop();
     house.is_empty();
 }
+
+#[test]
+fn a_reply_of_many_words_is_told_and_stops_nothing() {
+    let (temporary, permanent) = ("not now ".repeat(230), "not ever \"here\" ".repeat(110));
+    let script = format!(
+        "RCPT late@far.test 450 4.2.0 {temporary}|450 4.2.0 {temporary} / 250 ok\nRCPT no@far.test 550 5.1.1 {permanent}|550 5.1.1 {permanent}"
+    );
+    let house = plan().make();
+    let mx = house.mx(1, &script);
+    let server = house.serve();
+    let mut sender = server.submission();
+    sender.send("late", &["late@far.test"]);
+    sender.send("no", &["no@far.test"]);
+    drop(server.wait(&mx, |seen| seen.mail.len() == 1));
+    let reports = server.reports(1);
+    reports[0].says("no@far.test", "failed", "5.1.1", &["not ever"]);
+    server.stop();
+    house.is_empty();
+}

@@ -290,6 +290,12 @@ impl Batch {
         self.accepted = true;
     }
 
+    /// How many intents there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.intents.len()
+    }
+
     /// Whether nothing is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -33,6 +33,9 @@ pub const SMTP_REPLY_LINE: usize = 2_048;
 pub const SMTP_REPLY_LINES: usize = 100;
 /// Octets that are kept of a server's reply: for the log, and for reports of delivery.
 pub const SMTP_REPLY_TEXT: usize = 4_096;
+/// Octets of what was the matter with a delivery that are kept with its recipient, and told in reports: a line of one of the
+/// store's books holds it, escaped, with all else.
+pub const TROUBLE: usize = 700;
 /// Commands that a client of ours says before it waits for the replies: more could fill both sides' buffers, and each
 /// would wait for the other (RFC 2920 s.3.1).
 pub const SMTP_PIPELINED: usize = 100;

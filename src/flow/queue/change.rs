@@ -51,6 +51,8 @@ pub struct Waits {
 
 /// Messages read at a time.
 const PAGE: usize = 200;
+/// Lines of one commit, or a few more.
+const LINES: usize = 500;
 
 /// Goes through what is meant, the oldest first, from after a message on, as long as `each` wants more.
 ///
@@ -148,8 +150,16 @@ pub async fn change(
         })?;
         let full = page.len() >= PAGE && which.ids.is_empty();
         after = page.last().map(|waits| waits.queued.id.to_string());
+        let mut batch = Batch::new();
         for waits in page {
-            one(store, queue, &waits, change, &mut changed).await?;
+            one(store, queue, &waits, change, &mut changed, &mut batch)?;
+            // A few hundred lines are one commit.
+            if batch.len() >= LINES {
+                disk::commit(store, std::mem::take(&mut batch)).await?;
+            }
+        }
+        if !batch.is_empty() {
+            disk::commit(store, batch).await?;
         }
         if !full {
             break;
@@ -161,16 +171,17 @@ pub async fn change(
     Ok(changed)
 }
 
-async fn one(
+fn one(
     store: &Store,
     queue: Option<&Queue>,
     waits: &Waits,
     change: Change,
     changed: &mut Changed,
-) -> Result<(), store::CommitError> {
+    batch: &mut Batch,
+) -> Result<(), ReadError> {
     let now = line::now();
     let id = &waits.queued.id;
-    let mut batch = Batch::new();
+    let before = batch.len();
     let mut dropped = 0;
     for (number, recipient) in &waits.recipients {
         let new = match change {
@@ -185,28 +196,26 @@ async fn one(
             Change::Hold => Some(i64::MAX),
             Change::Release | Change::Retry => Some(now),
         };
-        if queue.is_some_and(|queue| !queue.shift(id, *number, recipient.domain(), next)) {
+        if queue.is_some_and(|queue| !queue.shift(id, *number, recipient, next)) {
             changed.busy += 1;
             continue;
         }
         changed.recipients += 1;
         if change == Change::Drop {
             dropped += 1;
-            line::strike(&mut batch, id, *number);
-            gone(waits, recipient, now).write(&mut batch, *number);
+            line::strike(batch, id, *number);
+            gone(waits, recipient, now).write(batch, *number);
         } else {
             batch.push(new.write(id, *number));
         }
     }
-    if batch.is_empty() {
-        return Ok(());
+    if dropped > 0 && dropped >= disk::blocking(|| line::recipients(store, id))?.len() {
+        line::strike_message(batch, id);
     }
-    let all = disk::blocking(|| line::recipients(store, id)).map_or(usize::MAX, |all| all.len());
-    if dropped > 0 && dropped >= all {
-        line::strike_message(&mut batch, id);
+    if batch.len() > before {
+        tracing::info!(%id, ?change, "queue changed");
     }
-    tracing::info!(%id, ?change, "queue changed");
-    disk::commit(store, batch).await.map(drop)
+    Ok(())
 }
 
 fn gone(waits: &Waits, recipient: &Recipient, now: i64) -> Fate {
@@ -230,12 +239,13 @@ fn gone(waits: &Waits, recipient: &Recipient, now: i64) -> Fate {
 
 impl Queue {
     /// Moves a recipient in time, or takes it out. Says whether it was there: what is being tried is not.
-    fn shift(&self, id: &line::Id, number: u16, domain: &str, next: Option<i64>) -> bool {
-        let to = self.destination(domain);
+    fn shift(&self, id: &line::Id, number: u16, recipient: &Recipient, next: Option<i64>) -> bool {
+        let to = self.destination(recipient.domain());
         let mut waiting = self.waiting();
         if next.is_some_and(|next| next <= line::now()) {
             waiting.unblock(&to);
         }
-        waiting.shift(&to, id, number, next)
+        let hint = if recipient.held { i64::MAX } else { recipient.next };
+        waiting.shift(&to, id, number, hint, next)
     }
 }

@@ -1,6 +1,7 @@
 //! A message taken out of what waits, to be tried: given back when it is let go of, whatever happened.
 
 use store::ReadError;
+use wire::limits;
 
 use super::Queue;
 use super::line::{self, Queued, Recipient, Trouble};
@@ -118,7 +119,9 @@ impl Trouble {
     /// What a host, or what is between us and it, has to say.
     #[must_use]
     pub fn new(host: impl ToString, what: impl ToString) -> Trouble {
-        Trouble { at: line::now(), host: host.to_string(), what: what.to_string(), said: false }
+        let mut what = what.to_string();
+        what.truncate(what.floor_char_boundary(limits::TROUBLE));
+        Trouble { at: line::now(), host: host.to_string(), what, said: false }
     }
 
     /// In the host's own words.

@@ -311,6 +311,22 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_reply_fits_a_line_however_it_is_escaped() {
+        for what in ["\"".repeat(5_000), "\u{7f}".repeat(5_000), "ä".repeat(5_000), "\u{1f4ec}".repeat(5_000)]
+        {
+            let recipient = Recipient {
+                to: format!("\"{}\"@{}.test", "\\\"".repeat(31), "x".repeat(245)),
+                orcpt: Some("x".repeat(500)),
+                last: Some(Trouble::said("h".repeat(255), &what)),
+                ..Recipient::default()
+            };
+            let Intent::Write { value, .. } = recipient.write("a", 7) else { panic!() };
+            assert!(value.len() <= 3_500, "{}", value.len());
+            assert_eq!(serde_json::from_slice::<Recipient>(&value).unwrap(), recipient);
+        }
+    }
+
+    #[test]
     fn lines_come_back_and_fit() {
         let entry = Entry {
             from: "<ann@example.org>".into(),

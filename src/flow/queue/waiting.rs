@@ -252,12 +252,15 @@ impl Waiting {
     }
 
     /// One recipient that waits goes elsewhere in time, or away with `None`. Says whether it was there: what is under
-    /// way is not.
-    pub fn shift(&mut self, to: &Destination, id: &Id, number: u16, next: Option<i64>) -> bool {
+    /// way is not. `hint` is when it waits for, unless it was hurried: then all of the destination is looked through.
+    pub fn shift(&mut self, to: &Destination, id: &Id, number: u16, hint: i64, next: Option<i64>) -> bool {
         let Some(waits) = self.destinations.get_mut(to) else { return false };
         let mut found = None;
         for (of, places) in &mut waits.senders {
-            if let Some(place) = places.iter().find(|(_, i, n, _)| i == id && *n == number).cloned() {
+            let hinted = [false, true].map(|put_off| (hint, id.clone(), number, put_off));
+            let at = hinted.into_iter().find(|place| places.contains(place));
+            let at = at.or_else(|| places.iter().find(|(_, i, n, _)| i == id && *n == number).cloned());
+            if let Some(place) = at {
                 places.remove(&place);
                 found = Some((*of, places.is_empty()));
                 break;
@@ -390,7 +393,7 @@ mod tests {
         assert_eq!(&*waiting.take(&a, 41, LIMITS).unwrap().id, "m");
         assert_eq!(&*waiting.take(&a, 41, LIMITS).unwrap().id, "n");
         assert_eq!(waiting.take(&a, 41, LIMITS), None, "what is meant for later is not hurried");
-        assert!(waiting.shift(&a, &id("o"), 0, None));
+        assert!(waiting.shift(&a, &id("o"), 0, 500, None));
         waiting.done(&id("m"), 1);
         waiting.done(&id("n"), 1);
         waiting.end(&a);
@@ -404,12 +407,12 @@ mod tests {
         let mut waiting = Waiting::default();
         let a = to("a.test");
         (0..3).for_each(|n| waiting.add(&a, 1, &id("m"), n, 10, false));
-        assert!(waiting.shift(&a, &id("m"), 1, Some(99)));
-        assert!(waiting.shift(&a, &id("m"), 2, None));
-        assert!(!waiting.shift(&a, &id("m"), 2, None));
-        assert!(!waiting.shift(&to("b.test"), &id("m"), 0, None));
+        assert!(waiting.shift(&a, &id("m"), 1, 10, Some(99)));
+        assert!(waiting.shift(&a, &id("m"), 2, 7, None));
+        assert!(!waiting.shift(&a, &id("m"), 2, 7, None));
+        assert!(!waiting.shift(&to("b.test"), &id("m"), 0, 10, None));
         assert_eq!(waiting.take(&a, 10, LIMITS).unwrap().numbers, [0]);
-        assert!(!waiting.shift(&a, &id("m"), 0, None), "it is under way");
+        assert!(!waiting.shift(&a, &id("m"), 0, 10, None), "it is under way");
         assert_eq!((waiting.left("m"), waiting.next(10)), (2, Some(99)));
     }
 }
