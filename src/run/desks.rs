@@ -6,6 +6,7 @@ use std::sync::Arc;
 use store::Store;
 use wire::imap::response;
 use wire::imap::session::{Capabilities, Config as ImapConfig, Session as ImapSession};
+use wire::limits;
 use wire::machine::Away;
 use wire::pop3::reply;
 use wire::pop3::session::{Config as Pop3Config, Session as Pop3Session};
@@ -135,14 +136,11 @@ impl Kit {
     }
 }
 
-/// How long a message may be held before it goes out (RFC 4865): a month.
-const HOLD: u32 = 30 * 24 * 3_600;
-
 /// What is offered beyond what always is. Reports of success are for our own: on port 25 anybody could have them sent to
 /// whomever he names as the sender.
 fn offers(role: Role) -> Offers {
     let submission = role == Role::Submission;
-    let future_release = FutureRelease { max_interval: HOLD, opened: clock::wall().seconds };
+    let future_release = FutureRelease { max_interval: limits::SMTP_HOLD, opened: clock::wall().seconds };
     Offers { dsn: submission, require_tls: true, future_release: submission.then_some(future_release) }
 }
 

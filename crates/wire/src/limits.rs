@@ -127,6 +127,10 @@ pub const STS_MAX_AGE: u32 = 31_557_600;
 /// How long the policy of a domain is not fetched again after that has failed. RFC 8461 s.3.3 asks for five minutes.
 pub const STS_AGAIN: Duration = Duration::from_secs(5 * 60);
 
+/// For a connection to another mail server to be made; RFC 5321 s.4.5.3.2 leaves it open, others wait about as long.
+pub const SMTP_CONNECT_WITHIN: Duration = Duration::from_secs(30);
+/// How long a message may be held before it goes out (RFC 4865), in seconds: a month.
+pub const SMTP_HOLD: u32 = 30 * 24 * 3_600;
 /// An SMTP client that says nothing. RFC 5321 s.4.5.3.2.7.
 pub const SMTP_IDLE: Duration = Duration::from_secs(5 * 60);
 /// What a server's greeting and its replies to most commands may take. RFC 5321 s.4.5.3.2.1 to s.4.5.3.2.3.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wire::addr::Domain;
+use wire::limits;
 use wire::machine::Peer;
 use wire::smtp::client::{Client, Config};
 
@@ -12,7 +13,7 @@ use super::Queue;
 use super::deliver::Deliver;
 use super::lease::Lease;
 use super::line::{self, Entry, Trouble};
-use super::outward::{CONNECT, Outward, Relay, When};
+use super::outward::{Outward, Relay, When};
 use super::report::with_code;
 use super::settle::{Came, Via, settle};
 use super::waiting::Destination;
@@ -252,7 +253,8 @@ impl Courier {
     async fn connect(&self, stop: &Stop<'_>) -> End {
         let Stop { host, at, need, relay } = *stop;
         let outward = &*self.outward;
-        let dialling = self.unless_stopped(net::dial(at, outward.source_for(at.ip()), CONNECT));
+        let dialling =
+            self.unless_stopped(net::dial(at, outward.source_for(at.ip()), limits::SMTP_CONNECT_WITHIN));
         let Some(dialled) = dialling.await else { return End::Served };
         let dialled = match dialled {
             Ok(dialled) => dialled,

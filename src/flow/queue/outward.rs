@@ -18,9 +18,6 @@ use crate::flow::secure::Sts;
 use crate::net::Stop;
 use crate::tls::client::Clients;
 
-/// For a connection to be made (RFC 5321 s.4.5.3.2 leaves it open; others wait about as long).
-pub const CONNECT: Duration = Duration::from_secs(30);
-
 /// What couriers need of the world.
 pub struct Outward {
     /// The house that mail comes from.

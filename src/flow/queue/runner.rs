@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::Batch;
+use store::{Batch, Book, Intent, ReadError, Store};
 use tokio::task::JoinSet;
 
 use super::Queue;
@@ -15,6 +15,7 @@ use super::outward::Outward;
 use super::settle::{Came, Via, settle};
 use super::waiting::Destination;
 use crate::disk;
+use crate::flow::secure::sts::Kept;
 
 /// How often old fates are looked for.
 const TIDY: Duration = Duration::from_secs(3_600);
@@ -82,10 +83,10 @@ impl Queue {
         while couriers.join_next().await.is_some() {}
     }
 
-    /// Gives up fates that are older than they are kept.
+    /// Gives up fates that are older than they are kept, and policies that hold no more.
     async fn tidy(&self) {
         loop {
-            let old = disk::blocking(|| fate::old(self.store(), line::now()));
+            let old = disk::blocking(|| old(self.store(), line::now()));
             match old {
                 Ok(Some(batch)) => {
                     if disk::commit(self.store(), batch).await.is_err() {
@@ -94,12 +95,27 @@ impl Queue {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::error!(%error, "what became of messages long ago cannot be tidied up");
+                    tracing::error!(%error, "what is old cannot be tidied up");
                     return;
                 }
             }
         }
     }
+}
+
+/// A batch that gives up some of what is old; `None` when there is nothing.
+fn old(store: &Store, now: i64) -> Result<Option<Batch>, ReadError> {
+    if let Some(batch) = fate::old(store, now)? {
+        return Ok(Some(batch));
+    }
+    let over = |value: &[u8]| !Kept::decode(value).is_some_and(|kept| kept.holds(now));
+    let mut batch = Batch::new();
+    for (key, line) in store.lines(Book::Policies, &[], None, usize::MAX)? {
+        if over(&line.value) {
+            batch.push(Intent::Strike { book: Book::Policies, key });
+        }
+    }
+    Ok((!batch.is_empty()).then_some(batch))
 }
 
 /// Ends a courier's time, however it ends.
@@ -142,7 +158,7 @@ async fn shown(outward: &Outward, mut lease: Lease) -> bool {
                 format!("Return-Path: {}\r\nDelivered-To: {}\r\n", lease.queued.entry.from, to.join(", "));
             let prefix = store::Prefix { octets: head.into_bytes(), replaces: 0 };
             let flags = wire::flag::FlagNames::default();
-            batch.push(store::Intent::Append { mailbox, body, prefix, flags, date: None });
+            batch.push(Intent::Append { mailbox, body, prefix, flags, date: None });
             disk::commit(store, batch).await.map(drop).map_err(|error| error.to_string())
         }
         Err(error) => Err(error.to_string()),
