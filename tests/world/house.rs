@@ -329,7 +329,8 @@ impl Serving {
         lines.imap_login(user, PASSWORD);
         let (seen, _) = lines.imap("s", "SELECT INBOX")?;
         let exists = |line: &str| line.strip_prefix("* ")?.strip_suffix(" EXISTS")?.parse::<usize>().ok();
-        let mut there = seen.iter().find_map(|line| exists(line)).unwrap_or_default();
+        // The last one: a message that comes meanwhile is told in the same response.
+        let mut there = seen.iter().rev().find_map(|line| exists(line)).unwrap_or_default();
         if there < messages {
             lines.send(b"i IDLE\r\n")?;
             while there < messages {
