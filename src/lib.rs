@@ -19,6 +19,10 @@ pub mod run;
 pub mod salvage;
 pub mod tls;
 
+#[cfg(test)]
+#[path = "../tests/support/small_store.rs"]
+mod small_store;
+
 /// Tests of several rooms ask the same real nameserver.
 #[cfg(test)]
 #[path = "../tests/support/nameserver.rs"]

@@ -161,44 +161,17 @@ fn row(key: &Key) -> Result<DkimRow, Error> {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use store::index::sled::SledHost;
-    use store::{NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
 
     use super::*;
     use crate::flow::dkim::Keyring;
     use crate::login::Door;
     use crate::password::Passwords;
-
-    struct NoTime;
-
-    impl store::Clock for NoTime {
-        fn wall(&self) -> UnixTime {
-            UnixTime { secs: 1_000_000, nanos: 0 }
-        }
-        fn monotonic(&self) -> Duration {
-            Duration::ZERO
-        }
-    }
+    use crate::small_store;
 
     #[tokio::test]
     async fn each_domain_has_keys_and_what_has_retired_for_a_week_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            vfs: Arc::new(RealVfs::new(dir.path())),
-            index: Arc::new(SledHost::new(dir.path())),
-            derive: Arc::new(NoDigest),
-            clock: Arc::new(NoTime),
-            random: Arc::new(|out| out.fill(7)),
-            progress: Arc::new(|_| {}),
-            condemned: Arc::new(|_| {}),
-            boot_id: None,
-            tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
-            threads: true,
-        };
-        let (store, _) = Store::open(options).unwrap();
+        let store = small_store::open(dir.path());
         let door = Door::new(store.clone(), Passwords::new().unwrap(), 10);
         let keyring = Keyring::new(store.clone());
         let admin = Admin::new(store.clone(), PathBuf::new(), door, keyring.clone(), None);

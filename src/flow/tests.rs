@@ -2,44 +2,16 @@
 
 mod allowances;
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use store::index::sled::SledHost;
-use store::{AccountId, Batch, Intent, NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
+use store::{AccountId, Batch, Intent};
 use wire::addr::{ForwardPath, ReversePath};
 
 use super::allowances::{Allowances, Daily};
 use super::dkim::Keyring;
 use super::queue::{Queue, Settings, line};
 use super::{Envelope, Error, House, Intake, Origin, owner, route};
-
-struct NoTime;
-
-impl store::Clock for NoTime {
-    fn wall(&self) -> UnixTime {
-        UnixTime { secs: 1_000_000, nanos: 0 }
-    }
-    fn monotonic(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-fn options(dir: &Path) -> Options {
-    Options {
-        vfs: Arc::new(RealVfs::new(dir)),
-        index: Arc::new(SledHost::new(dir)),
-        derive: Arc::new(NoDigest),
-        clock: Arc::new(NoTime),
-        random: Arc::new(|out| out.fill(7)),
-        progress: Arc::new(|_| {}),
-        condemned: Arc::new(|_| {}),
-        boot_id: None,
-        tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
-        threads: true,
-    }
-}
+use crate::small_store;
 
 /// A house with alice (two addresses), bob and carol at home.test, and aliases in every shape.
 struct Home {
@@ -60,7 +32,7 @@ const CAROL: u32 = 2;
 impl Home {
     async fn new() -> Home {
         let dir = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(options(dir.path())).unwrap();
+        let store = small_store::open(dir.path());
         let house = House {
             hostname: Arc::from("mail.home.test"),
             postmaster: None,

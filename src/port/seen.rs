@@ -194,41 +194,16 @@ fn is_same(message: &store::Message, body: &Spooled) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use store::index::sled::SledHost;
-    use store::{Batch, Intent, InternalDate, NoDigest, Options, Outcome, Prefix, RealVfs, Tuning, UnixTime};
+    use store::{Batch, Intent, InternalDate, Outcome, Prefix};
     use wire::flag::FlagNames;
 
-    struct NoTime;
-
-    impl store::Clock for NoTime {
-        fn wall(&self) -> UnixTime {
-            UnixTime { secs: 1_000_000, nanos: 0 }
-        }
-        fn monotonic(&self) -> Duration {
-            Duration::ZERO
-        }
-    }
+    use super::*;
+    use crate::small_store;
 
     #[test]
     fn of_messages_that_look_alike_each_header_is_read_once() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            vfs: Arc::new(RealVfs::new(dir.path())),
-            index: Arc::new(SledHost::new(dir.path())),
-            derive: Arc::new(NoDigest),
-            clock: Arc::new(NoTime),
-            random: Arc::new(|out| out.fill(7)),
-            progress: Arc::new(|_| {}),
-            condemned: Arc::new(|_| {}),
-            boot_id: None,
-            tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
-            threads: true,
-        };
-        let (store, _) = Store::open(options).unwrap();
+        let store = small_store::open(dir.path());
         let commit = |intent| store.commit(Batch::of(intent)).wait().unwrap().outcomes;
         commit(Intent::AddDomain { name: "b.test".into() });
         let login = "anna@b.test".to_owned();

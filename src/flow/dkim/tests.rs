@@ -1,25 +1,11 @@
 //! Which keys sign what, and what their signatures cover. Whether others find them right is seen in `tests/interop`.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use store::index::sled::SledHost;
-use store::{Batch, Intent, NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
+use store::{Batch, Intent, Store};
 
 use super::*;
+use crate::small_store;
 
 const NOW: i64 = 1_795_900_000;
-
-struct NoTime;
-
-impl store::Clock for NoTime {
-    fn wall(&self) -> UnixTime {
-        UnixTime { secs: 1_000_000, nanos: 0 }
-    }
-    fn monotonic(&self) -> Duration {
-        Duration::ZERO
-    }
-}
 
 /// A store with the domains b.test, that has keys, and bare.test, that has none.
 struct Home {
@@ -37,19 +23,7 @@ impl Drop for Home {
 impl Home {
     fn new() -> Home {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            vfs: Arc::new(RealVfs::new(dir.path())),
-            index: Arc::new(SledHost::new(dir.path())),
-            derive: Arc::new(NoDigest),
-            clock: Arc::new(NoTime),
-            random: Arc::new(|out| out.fill(7)),
-            progress: Arc::new(|_| {}),
-            condemned: Arc::new(|_| {}),
-            boot_id: None,
-            tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
-            threads: true,
-        };
-        let (store, _) = Store::open(options).unwrap();
+        let store = small_store::open(dir.path());
         let home = Home { keyring: Keyring::new(store.clone()), store, _dir: dir };
         for name in ["b.test", "bare.test"] {
             home.commit([Intent::AddDomain { name: name.into() }]);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use store::Book;
+use store::{Book, Store};
 
 use super::*;
 use crate::clock;
@@ -163,7 +163,7 @@ async fn a_crash_neither_forgets_nor_doubles_what_was_sent() {
     let mut seen = std::collections::BTreeSet::new();
     for cut in [0, 1, 200, 900, 2_000, 4_000, 6_000] {
         let copy = crashed(home._dir.path(), cut);
-        let (store, _) = Store::open(options(copy.path())).unwrap();
+        let store = small_store::open(copy.path());
         let (spent, queued) = (spent(&store, bob), queued(&store) as u64);
         assert_eq!((spent.messages, spent.new_recipients), (queued, 2 * queued), "{cut} octets cut");
         let known = store.lines(Book::Allowances, &[], None, usize::MAX).unwrap().len() as u64;
