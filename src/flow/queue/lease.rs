@@ -42,8 +42,13 @@ impl Queue {
                     }
                     return Some(Lease { queue, to, of, queued, recipients });
                 }
-                // It was taken out of the queue meanwhile.
-                Ok(_) => drop(self.waiting().done(&job.id, job.numbers.len())),
+                Ok((message, recipients)) => {
+                    // A message is struck with its last recipient: else it was taken out of the queue meanwhile.
+                    if message.is_none() && !recipients.is_empty() {
+                        tracing::error!(id = %job.id, "what the queue says of a message cannot be read: it is not sent");
+                    }
+                    self.waiting().done(&job.id, job.numbers.len());
+                }
                 Err(error) => {
                     tracing::error!(id = %job.id, %error, "the queue cannot be read");
                     let mut waiting = self.waiting();
