@@ -1,6 +1,7 @@
 //! The road against a real store: who gets what, in whose name it may travel, what stands before the message.
 
 mod allowances;
+mod changes;
 
 use std::sync::Arc;
 

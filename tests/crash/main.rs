@@ -11,6 +11,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/nameserver.rs"]
+#[allow(dead_code, reason = "others ask it more")]
+mod nameserver;
+
+#[path = "../world/house.rs"]
+#[allow(dead_code, reason = "others see more of it")]
+mod house;
+
+#[path = "../world/mx.rs"]
+#[allow(dead_code, reason = "others say more to it")]
+mod mx;
+
 mod at_work;
 mod backups;
 mod heavy;

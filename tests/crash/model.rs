@@ -176,6 +176,32 @@ impl Truth {
         (truth, seen)
     }
 
+    /// What a server shows is, for each client, what was true at some time between two positions: all that was
+    /// acknowledged before the first, and nothing that was begun after the second.
+    pub fn was_between(&self, from: u64, to: u64, mut shown: State) {
+        let recorded = self.recorded.as_ref().unwrap();
+        let (begin, _) = self.at(from);
+        for client in 0..CLIENTS {
+            let mut states = vec![begin.states[client].clone()];
+            let later = |c: &&Command| c.begun <= to && c.answered.is_none_or(|at| at > from);
+            for command in recorded.commands.iter().filter(|c| c.client == client).filter(later) {
+                let mut next = states.last().unwrap().clone();
+                command.change.apply(&mut next);
+                states.push(next);
+            }
+            let keys: BTreeSet<Key> = states.iter().flat_map(State::keys).cloned().collect();
+            let actual: State = keys.iter().filter_map(|key| shown.remove_entry(key)).collect();
+            assert!(
+                states.contains(&actual),
+                "client {client}: {}\nafter {} more commands: {}",
+                difference(&states[0], &actual),
+                states.len() - 1,
+                difference(states.last().unwrap(), &actual)
+            );
+        }
+        assert!(shown.is_empty(), "nobody should have these: {shown:?}");
+    }
+
     /// Nobody works any more. What is under way was not answered.
     pub fn stop_recording(&mut self) {
         let Some(recorded) = &mut self.recorded else { return };
@@ -298,6 +324,15 @@ impl Seen {
 
     /// Reads every mailbox, octet for octet, and compares.
     pub fn look(&mut self, s: &mut Lines, truth: &mut Truth) {
+        let shown = self.read(s, truth);
+        truth.settle(shown);
+        if let Some(recorded) = &mut truth.recorded {
+            recorded.shown.push((recorded.clock.now(), truth.states.clone(), self.clone()));
+        }
+    }
+
+    /// Reads every mailbox, octet for octet: what is in them.
+    pub fn read(&mut self, s: &mut Lines, truth: &Truth) -> State {
         let (list, _) = s.imap("l", "LIST \"\" *").unwrap();
         let names: Vec<String> = list
             .iter()
@@ -321,10 +356,7 @@ impl Seen {
             *highest = (*highest).max(*uid);
         }
         self.uids = uids;
-        truth.settle(shown);
-        if let Some(recorded) = &mut truth.recorded {
-            recorded.shown.push((recorded.clock.now(), truth.states.clone(), self.clone()));
-        }
+        shown
     }
 
     fn mailbox(

@@ -20,8 +20,10 @@ const PASSWORD: &str = "correct horse battery";
 
 /// A place in the world where our server may run.
 pub struct House {
-    directory: tempfile::TempDir,
-    net: Box<dyn Fn(u8) -> Ipv4Addr>,
+    directory: PathBuf,
+    /// Goes with the house, if it is one of its own.
+    _place: Option<tempfile::TempDir>,
+    net: Box<dyn Fn(u8) -> Ipv4Addr + Send + Sync>,
     /// The port that all other servers share.
     pub port: u16,
     /// The nameserver lives as long as this.
@@ -31,7 +33,7 @@ pub struct House {
 /// How a world is made.
 pub struct Plan {
     zone: Zone,
-    net: Box<dyn Fn(u8) -> Ipv4Addr>,
+    net: Box<dyn Fn(u8) -> Ipv4Addr + Send + Sync>,
     outbound: String,
     files: Vec<(String, String)>,
     port: u16,
@@ -92,14 +94,23 @@ impl Plan {
 
     /// Makes it: the nameserver answers, and ann@home.test has an account.
     pub fn make(self) -> House {
+        let place = tempfile::tempdir().unwrap();
+        let mut house = self.make_in(place.path());
+        house._place = Some(place);
+        house.command(&["domain", "add", "home.test"], "");
+        house.account("ann@home.test");
+        house
+    }
+
+    /// The same in a directory that is there, and may have data: there is no account but those.
+    pub fn make_in(self, directory: &Path) -> House {
         let Plan { mut zone, net, outbound, files, port } = self;
-        let directory = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let anchor = zone.sign(directory.path());
+        let anchor = zone.sign(directory);
         let nameserver = runtime.block_on(serve(vec![zone]));
         for (name, text) in files {
-            std::fs::write(directory.path().join(name), text).unwrap();
+            std::fs::write(directory.join(name), text).unwrap();
         }
         let config = format!(
             "hostname = \"mail.home.test\"\ndata_dir = \"data\"\ncontrol = \"c.sock\"\n\
@@ -111,11 +122,8 @@ impl Plan {
              [outbound]\nsmtp_port = {port}\n{outbound}",
             anchor.display()
         );
-        std::fs::write(directory.path().join("config.toml"), config).unwrap();
-        let house = House { directory, net, port, _runtime: runtime };
-        house.command(&["domain", "add", "home.test"], "");
-        house.account("ann@home.test");
-        house
+        std::fs::write(directory.join("config.toml"), config).unwrap();
+        House { directory: directory.to_owned(), _place: None, net, port, _runtime: runtime }
     }
 }
 
@@ -131,7 +139,7 @@ impl House {
     }
 
     fn config(&self) -> PathBuf {
-        self.directory.path().join("config.toml")
+        self.directory.join("config.toml")
     }
 
     /// The binary with arguments, to its good end. What it printed.
@@ -153,7 +161,12 @@ impl House {
 
     /// Starts our server, and waits until every port answers.
     pub fn serve(&self) -> Serving {
-        Serving::start(&binary(), &self.config())
+        self.serve_by(Command::new(binary()))
+    }
+
+    /// The same, by a command that names the binary and perhaps something of its environment.
+    pub fn serve_by(&self, command: Command) -> Serving {
+        Serving::start(command, &self.config())
     }
 
     /// Nothing is left in the queue's books. Only while no server runs.
@@ -164,7 +177,7 @@ impl House {
     }
 
     fn store(&self) -> store::Store {
-        let data = self.directory.path().join("data");
+        let data = self.directory.join("data");
         let options = store::Options {
             vfs: Arc::new(store::RealVfs::new(data.clone())),
             index: Arc::new(store::index::sled::SledHost::new(data)),
@@ -203,8 +216,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    fn start(binary: &Path, config: &Path) -> Serving {
-        let mut command = Command::new(binary);
+    fn start(mut command: Command, config: &Path) -> Serving {
         command.arg("serve").arg("--config").arg(config);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

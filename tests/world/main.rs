@@ -12,6 +12,7 @@ mod nameserver;
 
 mod house;
 mod large;
+#[allow(dead_code, reason = "others note when it heard what")]
 mod mx;
 mod notify;
 mod relay;

@@ -35,6 +35,8 @@ pub struct Mail {
     pub to: Vec<String>,
     /// Header and body, dots taken away.
     pub octets: Vec<u8>,
+    /// What the server's clock said when it was taken, which is before anybody was told; 0 without a clock.
+    pub at: u64,
 }
 
 impl Mail {
@@ -53,6 +55,8 @@ pub struct Seen {
     pub connections: usize,
     /// Everything that was said to it, a line each, with the connection's number.
     pub lines: Vec<(usize, String)>,
+    /// What the server's clock said when each of them was heard.
+    pub heard: Vec<u64>,
     /// What it took.
     pub mail: Vec<Mail>,
     /// Messages that were there up to their dot, whatever was replied.
@@ -67,16 +71,20 @@ struct Inner {
     at: SocketAddr,
     script: Vec<(String, Vec<String>)>,
     tls: Option<Arc<rustls::ServerConfig>>,
+    clock: Option<Clock>,
     seen: Mutex<Seen>,
     bell: Condvar,
     over: AtomicBool,
 }
 
+/// Any number that never goes back, to be noted with what happens.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// A server, for as long as it is held.
 pub struct Mx(Arc<Inner>);
 
 /// Addresses of loopback that no other test of this process has: 127.b.c.1 to 127.b.c.254.
-pub fn network() -> impl Fn(u8) -> Ipv4Addr {
+pub fn network() -> impl Fn(u8) -> Ipv4Addr + Send + Sync {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 64;
     let [_, _, b, c] = n.to_be_bytes();
@@ -91,15 +99,25 @@ pub fn free_port(ip: Ipv4Addr) -> u16 {
 impl Mx {
     /// Starts one.
     pub fn start(at: SocketAddr, script: &str) -> Mx {
-        Mx::with(at, script, None)
+        Mx::with(at, script, None, None)
     }
 
     /// Starts one that has a certificate.
     pub fn with_tls(at: SocketAddr, script: &str, tls: Arc<rustls::ServerConfig>) -> Mx {
-        Mx::with(at, script, Some(tls))
+        Mx::with(at, script, Some(tls), None)
     }
 
-    fn with(at: SocketAddr, script: &str, tls: Option<Arc<rustls::ServerConfig>>) -> Mx {
+    /// Starts one that notes when things happen, by some clock.
+    pub fn with_clock(at: SocketAddr, script: &str, clock: Clock) -> Mx {
+        Mx::with(at, script, None, Some(clock))
+    }
+
+    fn with(
+        at: SocketAddr,
+        script: &str,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        clock: Option<Clock>,
+    ) -> Mx {
         let script = script
             .lines()
             .map(str::trim)
@@ -118,6 +136,7 @@ impl Mx {
             at,
             script,
             tls,
+            clock,
             seen: Mutex::default(),
             bell: Condvar::new(),
             over: AtomicBool::new(false),
@@ -186,6 +205,10 @@ impl Inner {
         let changed = change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         self.bell.notify_all();
         changed
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.as_ref().map_or(0, |clock| clock())
     }
 
     /// What the script says to a command, this time.
@@ -272,7 +295,10 @@ impl<'a> Session<'a> {
         self.answer("CONNECT", "220 mx.test ESMTP")?;
         loop {
             let line = String::from_utf8_lossy(&self.line()?).trim_end().to_owned();
-            self.inner.change(|seen| seen.lines.push((self.number, line.clone())));
+            self.inner.change(|seen| {
+                seen.lines.push((self.number, line.clone()));
+                seen.heard.push(self.inner.now());
+            });
             let upper = line.to_ascii_uppercase();
             let verb = upper.split([' ', ':']).next().unwrap_or_default();
             match verb {
@@ -349,6 +375,7 @@ impl<'a> Session<'a> {
             from: self.from.clone(),
             to: self.to.clone(),
             octets,
+            at: self.inner.now(),
         };
         self.inner.change(|seen| seen.dots.push(mail.subject()));
         // It counts once it is there for good, which is before anybody is told.

@@ -138,7 +138,12 @@ pub async fn change(
     which: &Which,
     change: Change,
 ) -> Result<Changed, ChangeError> {
-    let mut changed = Changed::default();
+    // One at a time, so that the queue in memory ends as the last of them says.
+    let _turn = match queue {
+        Some(queue) => Some(queue.0.changing.lock().await),
+        None => None,
+    };
+    let mut work = Work::new(store, queue, change);
     let mut after: Option<String> = None;
     loop {
         let mut page = Vec::new();
@@ -150,17 +155,14 @@ pub async fn change(
         })?;
         let full = page.len() >= PAGE && which.ids.is_empty();
         after = page.last().map(|waits| waits.queued.id.to_string());
-        let mut batch = Batch::new();
         for waits in page {
-            one(store, queue, &waits, change, &mut changed, &mut batch)?;
+            work.one(&waits)?;
             // A few hundred lines are one commit.
-            if batch.len() >= LINES {
-                disk::commit(store, std::mem::take(&mut batch)).await?;
+            if work.batch.len() >= LINES {
+                work.commit().await?;
             }
         }
-        if !batch.is_empty() {
-            disk::commit(store, batch).await?;
-        }
+        work.commit().await?;
         if !full {
             break;
         }
@@ -168,54 +170,126 @@ pub async fn change(
     if let Some(queue) = queue {
         queue.ring();
     }
-    Ok(changed)
+    Ok(work.changed)
 }
 
-fn one(
-    store: &Store,
-    queue: Option<&Queue>,
-    waits: &Waits,
+/// Changes that are being made. Whatever is changed waits without end meanwhile, so that nobody tries it: who did would
+/// write what came of that, and one of the two would be forgotten. What is not committed when this is dropped waits as before.
+pub(in crate::flow) struct Work<'a> {
+    store: &'a Store,
+    queue: Option<&'a Queue>,
     change: Change,
-    changed: &mut Changed,
-    batch: &mut Batch,
-) -> Result<(), ReadError> {
-    let now = line::now();
-    let id = &waits.queued.id;
-    let before = batch.len();
-    let mut dropped = 0;
-    for (number, recipient) in &waits.recipients {
-        let new = match change {
-            Change::Hold if !recipient.held => Recipient { held: true, ..recipient.clone() },
-            Change::Release if recipient.held => Recipient { held: false, next: now, ..recipient.clone() },
-            Change::Retry if !recipient.held => Recipient { next: now, ..recipient.clone() },
-            Change::Drop => recipient.clone(),
-            _ => continue,
-        };
-        let next = match change {
-            Change::Drop => None,
-            Change::Hold => Some(i64::MAX),
-            Change::Release | Change::Retry => Some(now),
-        };
-        if queue.is_some_and(|queue| !queue.shift(id, *number, recipient, next)) {
-            changed.busy += 1;
-            continue;
+    changed: Changed,
+    batch: Batch,
+    taken: Vec<Taken>,
+}
+
+/// A recipient that nobody may try for the moment.
+struct Taken {
+    id: line::Id,
+    number: u16,
+    /// As it was.
+    recipient: Recipient,
+    /// When it will be tried; `None`: never.
+    next: Option<i64>,
+}
+
+/// When a recipient is tried.
+fn due(recipient: &Recipient) -> i64 {
+    if recipient.held { i64::MAX } else { recipient.next }
+}
+
+impl<'a> Work<'a> {
+    /// Nothing is changed yet.
+    pub(in crate::flow) fn new(store: &'a Store, queue: Option<&'a Queue>, change: Change) -> Work<'a> {
+        let (changed, batch, taken) = (Changed::default(), Batch::new(), Vec::new());
+        Work { store, queue, change, changed, batch, taken }
+    }
+
+    /// Adds a message's recipients to what is changed with the next commit.
+    ///
+    /// # Errors
+    /// The index failed.
+    pub(in crate::flow) fn one(&mut self, waits: &Waits) -> Result<(), ReadError> {
+        let (now, id) = (line::now(), &waits.queued.id);
+        let mut done = 0;
+        for (number, recipient) in &waits.recipients {
+            let (held, next) = match self.change {
+                Change::Hold if !recipient.held => (true, Some(i64::MAX)),
+                Change::Release if recipient.held => (false, Some(now)),
+                Change::Retry if !recipient.held => (false, Some(now)),
+                Change::Drop => (recipient.held, None),
+                _ => continue,
+            };
+            if let Some(queue) = self.queue
+                && !queue.shift(id, *number, recipient, due(recipient), Some(i64::MAX))
+            {
+                self.changed.busy += 1;
+                continue;
+            }
+            let taken = Taken { id: id.clone(), number: *number, recipient: recipient.clone(), next };
+            self.taken.push(taken);
+            // It may have been tried since it was looked up; from here on it is not.
+            let Some(recipient) = disk::blocking(|| line::one(self.store, id, *number))? else { continue };
+            if let Some(taken) = self.taken.last_mut() {
+                taken.recipient = recipient.clone();
+            }
+            done += 1;
+            if self.change == Change::Drop {
+                line::strike(&mut self.batch, id, *number);
+                gone(waits, &recipient, now).write(&mut self.batch, *number);
+            } else {
+                let next = if held { recipient.next } else { now };
+                self.batch.push(Recipient { held, next, ..recipient }.write(id, *number));
+            }
         }
-        changed.recipients += 1;
-        if change == Change::Drop {
-            dropped += 1;
-            line::strike(batch, id, *number);
-            gone(waits, recipient, now).write(batch, *number);
-        } else {
-            batch.push(new.write(id, *number));
+        if self.change == Change::Drop
+            && done > 0
+            && done >= disk::blocking(|| line::recipients(self.store, id))?.len()
+        {
+            line::strike_message(&mut self.batch, id);
+        }
+        self.changed.recipients += done as u64;
+        if done > 0 {
+            tracing::info!(%id, change = ?self.change, "queue changed");
+        }
+        Ok(())
+    }
+
+    /// Makes it durable; from then on it is tried when it is to be.
+    ///
+    /// # Errors
+    /// Nothing since the last commit is changed.
+    pub(in crate::flow) async fn commit(&mut self) -> Result<(), store::CommitError> {
+        if !self.batch.is_empty() {
+            disk::commit(self.store, std::mem::take(&mut self.batch)).await?;
+        }
+        let taken = std::mem::take(&mut self.taken);
+        let Some(queue) = self.queue else { return Ok(()) };
+        let mut batch = Batch::new();
+        for Taken { id, number, recipient, next } in taken {
+            queue.shift(&id, number, &recipient, i64::MAX, next);
+            // Others of its recipients may have been settled meanwhile, and nobody was the last.
+            if next.is_none() && queue.left(&id) == 0 {
+                line::strike_message(&mut batch, &id);
+            }
+        }
+        if !batch.is_empty()
+            && let Err(error) = disk::commit(self.store, batch).await
+        {
+            tracing::warn!(%error, "finished messages stay in the queue until the next start");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        let Some(queue) = self.queue else { return };
+        for Taken { id, number, recipient, .. } in self.taken.drain(..) {
+            queue.shift(&id, number, &recipient, i64::MAX, Some(due(&recipient)));
         }
     }
-    if dropped > 0 && dropped >= disk::blocking(|| line::recipients(store, id))?.len() {
-        line::strike_message(batch, id);
-    }
-    if batch.len() > before {
-        tracing::info!(%id, ?change, "queue changed");
-    }
-    Ok(())
 }
 
 fn gone(waits: &Waits, recipient: &Recipient, now: i64) -> Fate {
@@ -238,14 +312,14 @@ fn gone(waits: &Waits, recipient: &Recipient, now: i64) -> Fate {
 }
 
 impl Queue {
-    /// Moves a recipient in time, or takes it out. Says whether it was there: what is being tried is not.
-    fn shift(&self, id: &line::Id, number: u16, recipient: &Recipient, next: Option<i64>) -> bool {
+    /// Moves a recipient in time, or takes it out. Says whether it was there: what is being tried is not. `hint` is when
+    /// it waits for.
+    fn shift(&self, id: &line::Id, number: u16, recipient: &Recipient, hint: i64, next: Option<i64>) -> bool {
         let to = self.destination(recipient.domain());
         let mut waiting = self.waiting();
         if next.is_some_and(|next| next <= line::now()) {
             waiting.unblock(&to);
         }
-        let hint = if recipient.held { i64::MAX } else { recipient.next };
         waiting.shift(&to, id, number, hint, next)
     }
 }

@@ -53,6 +53,8 @@ struct Inner {
     store: Store,
     settings: Settings,
     waiting: Mutex<Waiting>,
+    /// Whoever changes what waits, from outside.
+    changing: tokio::sync::Mutex<()>,
     /// Something has changed that the runner should look at.
     bell: Notify,
     /// Whether anybody out there can be reached at all.
@@ -69,6 +71,7 @@ impl Queue {
             store: store.clone(),
             settings,
             waiting: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
             bell: Notify::new(),
             reach: Reach::default(),
         };

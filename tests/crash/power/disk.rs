@@ -4,7 +4,7 @@
 //! or not, in any order: the worst that POSIX allows, as if the file system had no journal. A rename within a directory is
 //! whole; between two directories the new name and the end of the old one are two changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -233,15 +233,19 @@ pub struct Disk {
     believe: Believe,
     /// Until the trace comes to this position, all syncs are believed.
     doubts_from: u64,
+    /// Only below names that begin so syncs are doubted: those files and directories.
+    doubted: (&'static str, BTreeSet<Number>),
     /// When the syncs that have not ended began.
     syncs: BTreeMap<u64, u64>,
 }
 
 impl Disk {
     /// A disk that holds a directory as it is now, all of it on the platter. `copy` is a copy of it that stays as it is.
-    pub fn new(directory: &Path, copy: &Path, believe: Believe) -> Disk {
-        let (nodes, numbers) = (BTreeMap::new(), BTreeMap::new());
-        let mut disk = Disk { nodes, numbers, root: 0, believe, doubts_from: 0, syncs: BTreeMap::new() };
+    /// `doubted`: only what is made with a name that begins so is not believed to be synced; empty for everything.
+    pub fn new(directory: &Path, copy: &Path, believe: Believe, doubted: &'static str) -> Disk {
+        let (nodes, numbers, syncs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let doubted = (doubted, BTreeSet::new());
+        let mut disk = Disk { nodes, numbers, root: 0, believe, doubts_from: 0, doubted, syncs };
         disk.root = disk.take(directory, copy);
         disk
     }
@@ -333,7 +337,10 @@ impl Disk {
             Action::SyncBegins(which) => drop(self.syncs.insert(*which, position)),
             Action::SyncEnds(inode, which) => {
                 let begun = self.syncs.remove(which).unwrap();
-                let believe = if position < self.doubts_from { Believe::All } else { self.believe };
+                let doubted = self.doubted.0.is_empty()
+                    || self.numbers.get(inode).is_some_and(|number| self.doubted.1.contains(number));
+                let believe =
+                    if position < self.doubts_from || !doubted { Believe::All } else { self.believe };
                 match self.node(*inode) {
                     Some(Node::File(file)) if believe != Believe::NamesOnly => file.sync(begun),
                     Some(Node::Dir(dir)) if believe != Believe::OctetsOnly => dir.sync(begun),
@@ -344,6 +351,9 @@ impl Disk {
     }
 
     fn name(&mut self, path: &str, number: Number, position: u64) {
+        if path.starts_with(self.doubted.0) {
+            self.doubted.1.insert(number);
+        }
         let (above, name) = split(path);
         self.dir(above).change(position, Change::Link(name.into(), number));
     }

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use super::disk::{Believe, Disk};
-use super::trace::{Clock, Recorder, Step};
+use super::tape::Tape;
+use super::trace::Clock;
 use crate::heavy;
 use crate::load::{self, CLIENTS, Client};
 use crate::model::{Seen, Truth};
@@ -53,18 +53,28 @@ impl Facts<'_> {
     }
 }
 
+/// A run of `penfold backup`.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub begun: u64,
+    /// When it had said that it is done.
+    pub done: u64,
+    /// The manifest of the backup that it made.
+    pub manifest: String,
+}
+
+/// Where backups are made, in the directory that is recorded: nobody has made it before.
+pub const BACKUPS: &str = "backups/of/penfold";
+
 /// A binary that worked under a recorder.
 pub struct Recording {
-    pub name: &'static str,
-    pub place: tempfile::TempDir,
-    pub recorder: Recorder,
-    /// The directory when the recording began, once for each way to believe in syncs.
-    pub disks: Vec<Disk>,
+    pub tape: Tape,
     pub truth: Truth,
     pub told: Vec<Told>,
+    /// Backups that were made meanwhile.
+    pub runs: Vec<Run>,
     /// From here on all mailboxes are there.
     pub ready: u64,
-    pub steps: Vec<Step>,
 }
 
 /// How long a load goes on.
@@ -89,45 +99,61 @@ pub struct Plan<'a> {
     pub phases: &'a [Until<'a>],
     /// Clean ends and new starts between the phases.
     pub restarts: bool,
+    /// Backups all the while, by the server, and where nobody serves between two phases.
+    pub backups: bool,
 }
 
 pub fn record(plan: Plan) -> Recording {
     let place = tempfile::tempdir().unwrap();
-    let root = place.path().canonicalize().unwrap();
-    let (data, copy) = (root.join("data"), root.join("begin"));
+    let disk = place.path().canonicalize().unwrap().join("disk");
+    let data = disk.join("data");
     match plan.from {
         Some(from) => heavy::copy(from, &data),
-        None => std::fs::create_dir(&data).unwrap(),
+        None => std::fs::create_dir_all(&data).unwrap(),
     }
-    heavy::copy(&data, &copy);
-    let recorder = Recorder::build(&root);
-    let disks = [Believe::All, Believe::NamesOnly, Believe::OctetsOnly];
-    let disks = disks.map(|believe| Disk::new(&data, &copy, believe)).into();
+    let mut tape = Tape::begin(plan.name, place, &disk, if plan.backups { "backups" } else { "" });
+    let environment = tape.recorder.environment(&disk);
     let start = || {
         let mut command = Command::new(BINARY);
-        command.envs(recorder.environment(&data));
+        command.envs(environment.clone());
         Demo::start_by(command, Some(&data), &[])
     };
-    let Plan { name, mut truth, mut seen, phases, restarts, .. } = plan;
-    truth.record(recorder.clock(), &seen);
+    let Plan { mut truth, mut seen, phases, restarts, .. } = plan;
+    truth.record(tape.recorder.clock(), &seen);
     let mut demo = start();
     if plan.from.is_none() {
         load::make_mailboxes(&mut log_in(&demo));
     }
-    let ready = recorder.clock().now();
+    let ready = tape.recorder.clock().now();
     if plan.from.is_some() {
         seen.look(&mut log_in(&demo), &mut truth);
     }
     let (truth, told) = ((Mutex::new(truth), Condvar::new()), Mutex::new(Vec::new()));
+    let runs = Mutex::new(Vec::new());
+    let back_up = |by: Command| back_up(by, &disk, &tape.recorder.clock(), &runs);
     for (n, until) in phases.iter().enumerate() {
-        let facts = || Facts { clock: recorder.clock(), told: &told };
+        let facts = || Facts { clock: tape.recorder.clock(), told: &told };
         let last = n + 1 == phases.len();
-        phase(&demo, plan.round + n, *until, (&truth, &seen), &facts);
+        let beside = || {
+            // Two at least, and the last one may go on when the clients have ended.
+            for n in 0.. {
+                if !plan.backups || n > 1 && truth.0.lock().unwrap().enough {
+                    return;
+                }
+                back_up(Command::new(BINARY));
+            }
+        };
+        phase(&demo, plan.round + n, *until, (&truth, &seen), &facts, &beside);
         if last {
             break;
         }
         if restarts {
             assert!(demo.stop().success());
+            if plan.backups {
+                let mut command = Command::new(BINARY);
+                command.envs(environment.clone());
+                back_up(command);
+            }
             demo = start();
         }
         seen.look(&mut log_in(&demo), &mut truth.0.lock().unwrap());
@@ -135,8 +161,22 @@ pub fn record(plan: Plan) -> Recording {
     demo.kill();
     let mut truth = truth.0.into_inner().unwrap();
     truth.stop_recording();
-    let steps = recorder.steps();
-    Recording { name, place, recorder, disks, truth, told: told.into_inner().unwrap(), ready, steps }
+    let (told, runs) = (told.into_inner().unwrap(), runs.into_inner().unwrap());
+    tape.end();
+    Recording { tape, truth, told, runs, ready }
+}
+
+/// Makes a backup by a command that names the binary; of earlier ones one stays.
+fn back_up(mut by: Command, disk: &Path, clock: &Clock, runs: &Mutex<Vec<Run>>) {
+    by.arg("backup").arg(disk.join(BACKUPS)).args(["--keep", "2", "--json", "--config"]);
+    by.arg(disk.join("data/config.toml")).stdin(Stdio::null());
+    let begun = clock.now();
+    let output = by.output().unwrap();
+    let done = clock.now();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let manifest = report["backup"]["manifest"].as_str().unwrap().to_owned();
+    runs.lock().unwrap().push(Run { begun, done, manifest });
 }
 
 /// All clients at once, until so many commands are acknowledged.
@@ -146,6 +186,7 @@ fn phase<'a>(
     until: Until,
     (truth, seen): (&(Mutex<Truth>, Condvar), &Seen),
     facts: &(dyn Fn() -> Facts<'a> + Sync),
+    beside: &(dyn Fn() + Sync),
 ) {
     let before = {
         let mut truth = truth.0.lock().unwrap();
@@ -161,6 +202,7 @@ fn phase<'a>(
             s.spawn(move || Client::new(number, round, truth).work(demo, seen));
         }
         s.spawn(|| administer(demo, round, &facts(), || truth.0.lock().unwrap().enough));
+        s.spawn(beside);
         s.spawn(|| bob(demo, round, &facts(), || truth.0.lock().unwrap().enough));
         match until {
             Until::Commands(count) => {

@@ -123,7 +123,7 @@ fn read(path: &Path) -> Vec<Step> {
         let (inode, at) = (wide(16), wide(24));
         let mut text = vec![0; names];
         file.read_exact(&mut text).unwrap();
-        let text = String::from_utf8(text).unwrap();
+        let text = String::from_utf8(text).unwrap().replace("/./", "/");
         let place = position + 32 + names as u64;
         let end = (place + octets as u64).next_multiple_of(8);
         file.seek_relative((end - place).cast_signed()).unwrap();

@@ -37,6 +37,8 @@ pub(crate) fn copy(
 ) -> Result<Backed, BackupError> {
     let vfs = to.vfs.clone();
     vfs.create_dir_all("").map_err(writing("the directory"))?;
+    // Each time: an earlier run may have died in between.
+    vfs.real_path().map_or(Ok(()), sync_name_of_root).map_err(writing("the directory's name"))?;
     // Before anything is put there: it may be somebody else's directory.
     begin(shared, &*vfs, to)?;
     let _lock = lock(&*vfs)?;
@@ -71,8 +73,7 @@ fn begin(shared: &Shared, vfs: &dyn Vfs, to: &BackupTo<'_>) -> Result<(), Backup
          `penfold backup verify DIR` says whether it is whole, `penfold restore DIR` brings it back.\n",
         shared.store
     );
-    vfs.replace(ABOUT, about.as_bytes()).map_err(writing(ABOUT))?;
-    vfs.real_path().map_or(Ok(()), sync_name_of_root).map_err(writing("the directory's name"))
+    vfs.replace(ABOUT, about.as_bytes()).map_err(writing(ABOUT))
 }
 
 /// Tells how far it is, and asks whether to go on.

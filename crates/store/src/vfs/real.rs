@@ -6,7 +6,7 @@ use super::{File, Lock, Open, Space, Vfs};
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, SeekFrom};
 use std::fs;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -196,12 +196,25 @@ struct RealLock {
 
 impl Lock for RealLock {}
 
-/// Makes the name of the data directory itself durable: the one directory that no [`Vfs::sync_dir`] covers.
+/// Makes the name of a directory durable, and the names of those above it, which may have been made with it: no
+/// [`Vfs::sync_dir`] covers them. Another file system's were there before, and so were those in a directory that this process
+/// may not read.
+///
+/// # Errors
+/// What the system says: nothing may rely on the names.
 pub fn sync_name_of_root(root: &Path) -> io::Result<()> {
-    match root.parent() {
-        Some(above) if !above.as_os_str().is_empty() => fs::File::open(above)?.sync_all(),
-        _ => fs::File::open(".")?.sync_all(),
+    let root = root.canonicalize()?;
+    let device = root.metadata()?.dev();
+    for above in root.ancestors().skip(1) {
+        if above.metadata()?.dev() != device {
+            break;
+        }
+        match fs::File::open(above) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => opened?.sync_all()?,
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
