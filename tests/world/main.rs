@@ -17,5 +17,6 @@ mod notify;
 mod relay;
 mod replies;
 mod routes;
+mod salvage;
 mod survive;
 mod tls;

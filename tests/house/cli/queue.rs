@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{Host, Serving};
 
-const SECRET: &str = "correct horse battery";
+pub(super) const SECRET: &str = "correct horse battery";
 
 /// A host with b.test and anna@b.test, whose submission takes passwords on loopback without TLS.
-fn host() -> Host {
+pub(super) fn host() -> Host {
     let host = Host::new();
     let text = std::fs::read_to_string(host.config()).unwrap();
     host.configure(&format!("{text}[tls]\noptional_on_loopback = true\n"));
@@ -27,7 +27,7 @@ fn submission(serving: &Serving) -> String {
 }
 
 /// Sends a message from anna, with what more is said of the envelope; gives its name.
-fn send(serving: &Serving, more: &str, to: &[&str]) -> String {
+pub(super) fn send(serving: &Serving, more: &str, to: &[&str]) -> String {
     let stream = TcpStream::connect(submission(serving)).unwrap();
     let mut reader = BufReader::new(stream);
     let reply = |reader: &mut BufReader<TcpStream>| {
@@ -61,7 +61,7 @@ fn send(serving: &Serving, more: &str, to: &[&str]) -> String {
     said.trim_end().rsplit(' ').next().unwrap().to_owned()
 }
 
-fn listed(host: &Host, more: &[&str]) -> Vec<Value> {
+pub(super) fn listed(host: &Host, more: &[&str]) -> Vec<Value> {
     let done = host.run(&[&["queue", "list", "--json"], more].concat());
     assert_eq!(done.code, 0, "{}", done.err);
     done.json()["rows"].as_array().unwrap().clone()
