@@ -171,6 +171,31 @@ pub async fn change(
     Ok(changed)
 }
 
+/// Holds everything, in a store that nobody serves yet. Says how many recipients were not held before.
+///
+/// # Errors
+/// What was held before stays held.
+pub fn hold_all(store: &Store) -> Result<u64, ChangeError> {
+    let mut changed = Changed::default();
+    let mut after: Option<String> = None;
+    loop {
+        let page = line::messages(store, after.as_deref(), PAGE)?;
+        let Some(last) = page.last() else { return Ok(changed.recipients) };
+        after = Some(last.id.to_string());
+        let mut batch = Batch::new();
+        for queued in page {
+            let waits = Waits { recipients: line::recipients(store, &queued.id)?, queued };
+            one(store, None, &waits, Change::Hold, &mut changed, &mut batch)?;
+            if batch.len() >= LINES {
+                store.commit(std::mem::take(&mut batch)).wait()?;
+            }
+        }
+        if !batch.is_empty() {
+            store.commit(batch).wait()?;
+        }
+    }
+}
+
 fn one(
     store: &Store,
     queue: Option<&Queue>,

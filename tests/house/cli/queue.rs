@@ -156,11 +156,23 @@ fn what_waits_in_a_backup_that_is_restored_is_held() {
     assert_eq!(restored.code, 0, "{}", restored.err);
     let serving = other.serve();
     let rows = listed(&other, &["--held"]);
-    assert_eq!((rows.len(), &rows[0]["id"]), (1, &Value::from(id)), "{rows:?}");
+    assert_eq!((rows.len(), &rows[0]["id"]), (1, &Value::from(id.clone())), "{rows:?}");
     assert!(serving.log().contains("penfold queue release"), "{}", serving.log());
     assert!(serving.stop().success());
     let serving = other.serve();
     assert!(!serving.log().contains("penfold queue release"), "once is enough: {}", serving.log());
     assert_eq!(listed(&other, &["--held"]).len(), 1);
     assert!(serving.stop().success());
+
+    // Whoever opens it first, and although that process may die before it has held anything.
+    let other = Host::new();
+    assert_eq!(other.run(&["restore", backups.path().to_str().unwrap()]).code, 0);
+    assert_eq!(other.run(&["domain", "list"]).code, 0);
+    assert!(!other.data().join("restored").exists() && !other.data().join("hold").exists());
+    assert_eq!(listed(&other, &["--held"]).len(), 1, "a command opened it before the server");
+    assert_eq!(other.run(&["queue", "release", &id]).code, 0);
+    assert_eq!(listed(&other, &["--held"]).len(), 0);
+    std::fs::write(other.data().join("hold"), "").unwrap();
+    assert_eq!(listed(&other, &["--held"]).len(), 1, "what was begun is ended");
+    assert!(!other.data().join("hold").exists());
 }
