@@ -265,6 +265,9 @@ fn tell(args: &SalvageArgs, tally: &Tally, report: &Path) {
             "recovered": tally.recovered,
             "damaged": tally.damaged,
             "lost": tally.lost,
+            "waiting": tally.waiting,
+            "waiting_lost": tally.waiting_lost,
+            "whole": tally.whole,
             "octets": tally.octets,
             "bad_sectors": tally.bad_sectors,
         }));
@@ -279,6 +282,23 @@ fn tell(args: &SalvageArgs, tally: &Tally, report: &Path) {
         octets(tally.octets),
         report.display()
     );
+    if tally.waiting + tally.waiting_lost > 0 || !tally.whole {
+        let most = if tally.whole { "" } else { "At most " };
+        let lost = match tally.waiting_lost {
+            0 => String::new(),
+            n => format!(", and {} more that cannot be read", number(n)),
+        };
+        let _ = writeln!(text, "{most}{} that waited to be sent{lost}.", count(tally.waiting, "message"));
+        if !tally.whole {
+            let _ = writeln!(text, "The log is damaged: some of them may have been sent since.");
+        }
+        if args.rebuild && tally.waiting > 0 {
+            let _ = writeln!(
+                text,
+                "They are held: look at them with `penfold queue list`, then `penfold queue release` or `drop` them."
+            );
+        }
+    }
     if args.rebuild {
         let to = args.to.display();
         let _ = writeln!(

@@ -58,6 +58,18 @@ fn known(account: AccountId, address: &str) -> Vec<u8> {
     key
 }
 
+/// Whose a line is, by its key.
+#[must_use]
+pub fn whose(key: &[u8]) -> Option<u32> {
+    key.first_chunk().map(|number| u32::from_be_bytes(*number))
+}
+
+/// The key of the same line of another account.
+#[must_use]
+pub fn moved(key: &[u8], to: AccountId) -> Vec<u8> {
+    [&to.get().to_be_bytes(), key.get(4..).unwrap_or_default()].concat()
+}
+
 fn write(key: Vec<u8>, value: &impl Serialize) -> Intent {
     Intent::Write { book: Book::Allowances, key, value: serde_json::to_vec(value).unwrap_or_default() }
 }
@@ -331,7 +343,7 @@ impl House {
                     return;
                 }
             };
-            let number = first.first().and_then(|(key, _)| key.first_chunk()).map(|n| u32::from_be_bytes(*n));
+            let number = first.first().and_then(|(key, _)| whose(key));
             let Some(number) = number else { return };
             let tidied = match self.store.directory().accounts().find(|account| account.id.get() == number) {
                 Some(account) => {

@@ -15,7 +15,7 @@ use crate::config::{Config, RelayTls, RelayWhen};
 use crate::disk;
 use crate::dns::{Dns, Settings};
 use crate::flow::House;
-use crate::flow::queue::change::{self, Change, Which};
+use crate::flow::queue::change;
 use crate::flow::queue::outward::{Outward, Relay, When};
 use crate::flow::queue::{self, Limits, Queue, Schedule};
 use crate::flow::route_out::{Families, Own};
@@ -44,12 +44,12 @@ pub(super) fn queue(config: &Config, store: &Store) -> Result<Queue, Error> {
 }
 
 /// What waited when a backup was made may have been sent since: nothing of it goes out by itself.
-pub(super) async fn hold_what_was_restored(store: &Store) -> Result<(), Error> {
+pub(super) fn hold_what_was_restored(store: &Store) -> Result<(), Error> {
     let failed = |why| Error::Io { what: "the queue cannot be held".into(), why: std::io::Error::other(why) };
-    let held = change::change(store, None, &Which::default(), Change::Hold).await.map_err(failed)?;
-    if held.recipients > 0 {
+    let recipients = change::hold_all(store).map_err(failed)?;
+    if recipients > 0 {
         tracing::warn!(
-            recipients = held.recipients,
+            recipients,
             "what waited to be sent when the backup was made is held, for it may have been sent since: look at it with \
              `penfold queue list`, then `penfold queue release` or `drop` it"
         );

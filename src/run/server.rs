@@ -185,9 +185,6 @@ impl Server {
 
         let certificates = Certificates::open(certificate_source(&config), clock::wall().seconds)?;
         let door = Door::new(store.clone(), super::passwords()?, config.limits.failed_logins);
-        if opening.restored {
-            super::outbound::hold_what_was_restored(&store).await?;
-        }
         let queue = disk::blocking(|| super::outbound::queue(&config, &store))?;
         let keyring = Keyring::new(store.clone());
         Ok(Server { config, signals, bound, store, door, keyring, queue, world: None, certificates })

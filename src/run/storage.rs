@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use store::index::guard::{Guard, Patience};
 use store::index::sled::SledHost;
+use store::vfs::Vfs as _;
 use store::{OpenError, Opening, Options, Progress, RealVfs, Store, Tuning, UnixTime};
 
 use super::Error;
@@ -20,6 +21,12 @@ use crate::clock;
 const ROOM: u64 = 64 << 20;
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Lies in a data directory that was restored, or made of what was salvaged, until all that waited to be sent is held:
+/// whoever opens it first, and whatever becomes of that process.
+const HOLD: &str = "hold";
+/// The store's own word for such a directory, which it forgets as it opens.
+const RESTORED: &str = "restored";
 
 /// What is told when the index fails: from any thread, once.
 pub type Condemned = Arc<dyn Fn(&str) + Send + Sync>;
@@ -49,11 +56,16 @@ pub fn open(
 ) -> Result<(Store, Opening), Error> {
     private(directory)?;
     let vfs = Arc::new(RealVfs::new(directory));
+    let marked =
+        |error| Error::Io { what: "what was restored cannot be marked to be held".into(), why: error };
+    if vfs.exists(RESTORED).map_err(marked)? {
+        vfs.replace(HOLD, b"all that waits to be sent\n").map_err(marked)?;
+    }
     let sled = Arc::new(sled(directory));
     let options = Options {
         // sled may panic on a damaged file, or hang: the guard makes both a reason to start again and rebuild it.
         index: Arc::new(Guard::new(sled, vfs.clone(), Patience::default(), condemned.clone())),
-        vfs,
+        vfs: vfs.clone(),
         derive: Arc::new(crate::mime::Deriver),
         clock: Arc::new(HostClock),
         random: Arc::new(random),
@@ -67,6 +79,11 @@ pub fn open(
         store::OpenError::Locked { holder } => Error::Locked { directory: directory.to_owned(), holder },
         why => Error::Store { directory: directory.to_owned(), why },
     })?;
+    if vfs.exists(HOLD).map_err(marked)? {
+        super::outbound::hold_what_was_restored(&opened.0)?;
+        // One that comes back after a power cut holds what waits then: a person releases it again.
+        vfs.remove_file(HOLD).map_err(marked)?;
+    }
     close_to_others(directory);
     Ok(opened)
 }
@@ -77,8 +94,19 @@ pub(super) fn sled(directory: &Path) -> SledHost {
 }
 
 /// What stands in a data directory.
-const OURS: [&str; 10] =
-    ["digest", "index", "index.new", "lock", "log", "restored", "restoring", "snapshot", "tls", "tmp"];
+const OURS: [&str; 11] = [
+    "digest",
+    "hold",
+    "index",
+    "index.new",
+    "lock",
+    "log",
+    "restored",
+    "restoring",
+    "snapshot",
+    "tls",
+    "tmp",
+];
 
 /// A data directory that somebody else had made may be open to others. It is closed only if nothing else is in it: who
 /// names /srv or a home by mistake shall not find that closed.

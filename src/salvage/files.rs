@@ -3,6 +3,8 @@
 //! A Maildir++ file holds a message's octets as they are (its name says `.verbatim`, which `penfold import` understands);
 //! flags are in its name, keywords have letters that `dovecot-keywords` names, INTERNALDATE is the file's time. An mbox
 //! has LF line ends, `>From ` quoting, and flags in Status, X-Status and X-Keywords.
+//!
+//! What waited to be sent is beside the accounts, with a text that says from whom it is and who waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,11 +14,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use store::salvage::{Folder, Lost, People, Salvaged, Sink};
-use wire::flag::{Keyword, SystemFlag};
+use store::InternalDate;
+use store::salvage::{Books, Folder, Lost, People, Salvaged, Sink, Taken};
+use wire::flag::{Keyword, SystemFlag, SystemFlags};
 use wire::imap::utf7;
 
-use super::{Report, free_name};
+use super::waiting::{self, Waiting};
+use super::{Pieces, Report, free_name};
 
 /// How mail is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,15 @@ const NAME: usize = 200;
 /// Keywords that have a letter in a Maildir.
 const LETTERS: usize = 26;
 
+/// A message to write.
+struct Item<'a> {
+    flags: SystemFlags,
+    keywords: &'a [Keyword],
+    date: Option<InternalDate>,
+    len: u64,
+    pieces: Pieces<'a>,
+}
+
 /// Writes files into a directory of its own.
 #[derive(Debug)]
 pub struct Files {
@@ -42,6 +55,16 @@ pub struct Files {
     folders: BTreeMap<PathBuf, Vec<Keyword>>,
     taken: BTreeMap<String, BTreeSet<String>>,
     number: u64,
+    /// Where what waited to be sent goes, and the text that says to whom.
+    waiting: Option<Outgoing>,
+}
+
+/// Where what waited to be sent goes.
+#[derive(Debug)]
+struct Outgoing {
+    folder: PathBuf,
+    text: BufWriter<File>,
+    count: u64,
 }
 
 impl Files {
@@ -57,6 +80,7 @@ impl Files {
             folders: BTreeMap::new(),
             taken: BTreeMap::new(),
             number: 0,
+            waiting: None,
         })
     }
 
@@ -64,7 +88,10 @@ impl Files {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn finish(self) -> io::Result<Report> {
+    pub fn finish(mut self) -> io::Result<Report> {
+        if let Some(outgoing) = &mut self.waiting {
+            outgoing.text.flush()?;
+        }
         for (folder, keywords) in &self.folders {
             if self.format == Format::Maildir && !keywords.is_empty() {
                 let mut text = String::new();
@@ -93,28 +120,44 @@ impl Files {
         if self.folders.contains_key(&path) {
             return Ok(path);
         }
-        let mut make = DirBuilder::new();
-        make.recursive(true).mode(0o700);
-        make.create(&account)?;
-        match self.format {
-            Format::Maildir => {
-                ["cur", "new", "tmp"].iter().try_for_each(|part| make.create(path.join(part)))?;
-                if path != account {
-                    // It says that this is a folder of a Maildir++, not one of its own.
-                    private(&path.join("maildirfolder"))?;
-                }
-            }
-            Format::Mbox => drop(private(&path)?),
+        self.make(&path)?;
+        if self.format == Format::Maildir && path != account {
+            // It says that this is a folder of a Maildir++, not one of its own.
+            private(&path.join("maildirfolder"))?;
         }
-        self.folders.insert(path.clone(), Vec::new());
         Ok(path)
     }
 
-    fn maildir(&mut self, folder: &Path, message: &Salvaged<'_>) -> io::Result<()> {
+    /// Makes a folder, and what it is in.
+    fn make(&mut self, path: &Path) -> io::Result<()> {
+        let mut make = DirBuilder::new();
+        make.recursive(true).mode(0o700);
+        match self.format {
+            Format::Maildir => {
+                ["cur", "new", "tmp"].iter().try_for_each(|part| make.create(path.join(part)))?;
+            }
+            Format::Mbox => {
+                path.parent().map_or(Ok(()), |above| make.create(above))?;
+                private(path)?;
+            }
+        }
+        self.folders.insert(path.to_owned(), Vec::new());
+        Ok(())
+    }
+
+    /// Writes a message. Gives the file's name, if it has one of its own.
+    fn write(&mut self, folder: &Path, item: &Item<'_>) -> io::Result<Option<String>> {
         self.number += 1;
+        match self.format {
+            Format::Maildir => self.maildir(folder, item).map(Some),
+            Format::Mbox => self.mbox(folder, item).map(|()| None),
+        }
+    }
+
+    fn maildir(&mut self, folder: &Path, message: &Item<'_>) -> io::Result<String> {
         let keywords = self.folders.entry(folder.to_owned()).or_default();
         let mut set = 0u128;
-        for keyword in &message.keywords {
+        for keyword in message.keywords {
             let at = keywords.iter().position(|k| k == keyword).unwrap_or_else(|| {
                 keywords.push(keyword.clone());
                 keywords.len() - 1
@@ -123,7 +166,7 @@ impl Files {
         }
         let date = message.date.unwrap_or_default();
         let mut name =
-            format!("{}.Q{:010}.penfold.verbatim,S={}", date.unix.max(0), self.number, message.len());
+            format!("{}.Q{:010}.penfold.verbatim,S={}", date.unix.max(0), self.number, message.len);
         let _ = match date.zone_minutes {
             0 => Ok(()),
             zone => write!(name, ",Z={zone}"),
@@ -141,17 +184,17 @@ impl Files {
         name.extend(
             ('a'..='z').zip(0..LETTERS).filter(|&(_, n)| set >> n & 1 == 1).map(|(letter, _)| letter),
         );
-        let mut file = BufWriter::new(private(&folder.join("cur").join(name))?);
-        message.each_piece(&mut |piece| file.write_all(piece))?;
+        let mut file = BufWriter::new(private(&folder.join("cur").join(&name))?);
+        (message.pieces)(&mut |piece| file.write_all(piece))?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         let time = u64::try_from(date.unix).ok().map(Duration::from_secs);
         if let Some(time) = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time)) {
             file.set_times(FileTimes::new().set_modified(time))?;
         }
-        Ok(())
+        Ok(name)
     }
 
-    fn mbox(&self, file: &Path, message: &Salvaged<'_>) -> io::Result<()> {
+    fn mbox(&self, file: &Path, message: &Item<'_>) -> io::Result<()> {
         let mut out = BufWriter::new(OpenOptions::new().append(true).open(file)?);
         let date = message.date.map_or(0, |date| date.unix);
         let time = jiff::Timestamp::from_second(date).unwrap_or_default();
@@ -174,9 +217,44 @@ impl Files {
             writeln!(out, "X-Keywords: {}", words.join(" "))?;
         }
         let mut lines = Quote { out: &mut out, line: Vec::new() };
-        message.each_piece(&mut |piece| lines.push(piece))?;
+        (message.pieces)(&mut |piece| lines.push(piece))?;
         lines.end()?;
         out.flush()
+    }
+}
+
+impl Files {
+    /// Writes a message that waited to be sent, and to whom. One without octets is passed over.
+    pub(super) fn waiting(&mut self, message: &Waiting) -> io::Result<()> {
+        let Ok(octets) = &message.octets else { return Ok(()) };
+        let mut outgoing = match self.waiting.take() {
+            Some(there) => there,
+            None => self.outgoing()?,
+        };
+        let date = message.since.map(|unix| InternalDate { unix, zone_minutes: 0 });
+        let item = Item {
+            flags: SystemFlags::NONE,
+            keywords: &[],
+            date,
+            len: octets.len(),
+            pieces: &|each| octets.each_piece(each),
+        };
+        let name = self.write(&outgoing.folder, &item)?;
+        outgoing.count += 1;
+        let name = name.unwrap_or_else(|| format!("number {}", outgoing.count));
+        writeln!(outgoing.text, "{name}\n{}", message.describe())?;
+        self.waiting = Some(outgoing);
+        Ok(())
+    }
+
+    fn outgoing(&mut self) -> io::Result<Outgoing> {
+        let logins: BTreeSet<String> = self.taken.keys().map(|login| file_name(login)).collect();
+        let name = free_name(waiting::NAME, &logins);
+        let text = BufWriter::new(private(&self.directory.join(format!("{name}.txt")))?);
+        let end = if self.format == Format::Mbox { ".mbox" } else { "" };
+        let folder = self.directory.join(format!("{name}{end}"));
+        self.make(&folder)?;
+        Ok(Outgoing { folder, text, count: 0 })
     }
 }
 
@@ -204,16 +282,42 @@ impl Sink for Files {
             Folder::Damaged => free_name("Damaged", taken),
         };
         let folder = self.folder(message.account, &name)?;
-        match self.format {
-            Format::Maildir => self.maildir(&folder, message)?,
-            Format::Mbox => self.mbox(&folder, message)?,
-        }
+        self.write(
+            &folder,
+            &Item {
+                flags: message.flags,
+                keywords: &message.keywords,
+                date: message.date,
+                len: message.len(),
+                pieces: &|each| message.each_piece(each),
+            },
+        )?;
         self.report.count(message.account.unwrap_or("(nobody knows whose)"), &name);
         Ok(())
     }
 
     fn lost(&mut self, lost: &Lost) -> io::Result<()> {
         self.report.lost(lost)
+    }
+
+    fn books(&mut self, books: &mut Books<'_>) -> io::Result<Taken> {
+        let mut taken = Taken::default();
+        waiting::each(books, &mut |message| {
+            match &message.octets {
+                Ok(octets) => {
+                    taken.waiting += 1;
+                    taken.octets += octets.len();
+                    self.report.count("(for other hosts)", waiting::NAME);
+                    self.waiting(&message)?;
+                }
+                Err(_) => taken.lost += 1,
+            }
+            match &message.octets {
+                Ok(octets) if octets.spoilt() == 0 => Ok(()),
+                _ => self.report.waiting(&message),
+            }
+        })?;
+        Ok(taken)
     }
 
     fn note(&mut self, text: &str) -> io::Result<()> {

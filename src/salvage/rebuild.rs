@@ -1,24 +1,38 @@
-//! A new store made of what is salvaged: domains, accounts with their passwords, aliases, mailboxes, mail.
+//! A new store made of what is salvaged: domains, accounts with their passwords, aliases, mailboxes, mail, and the books:
+//! what waits to be sent, what became of messages, DKIM keys, policies, what accounts may send.
 //!
 //! It is another store, not the old one mended: its mailboxes have other UIDVALIDITYs, and mail programs fetch everything
-//! again. What nobody's account can hold goes into files beside it.
+//! again. All that waits is held, for some of it may have been sent. What nobody's account can hold goes into files beside
+//! it, and so does what waited if it is damaged, or nobody knows any more to whom it goes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use store::salvage::{Folder, Lost, People, Person, Salvaged, Sink};
+use store::salvage::{Books, Folder, Lost, People, Person, Salvaged, Sink, Taken};
 use store::{
-    AccountId, Batch, Commit, CommitError, Committed, Intent, MailboxId, Outcome, Prefix, Quota, Store,
+    AccountId, Batch, Book, Commit, CommitError, Committed, Intent, MailboxId, Outcome, Prefix, Quota, Spool,
+    SpoolError, Spooled, Store,
 };
 use wire::flag::FlagNames;
 
-use super::{Files, Format, Report, free_name};
+use super::waiting::{self, Waiting};
+use super::{Files, Format, Pieces, Report, free_name};
+use crate::flow::allowances;
+use crate::flow::dkim::Key;
+use crate::flow::queue::{Entry, Recipient};
 
 /// Commits under way: so many share an fdatasync.
 const AHEAD: usize = 128;
+/// Lines of one commit.
+const LINES: usize = 500;
 /// A password's hash that no password has.
 const NO_PASSWORD: &str = "!";
+
+/// A line's key and value.
+type Said = (Vec<u8>, Vec<u8>);
+/// What a line says in the new store, if anything.
+type Change = dyn FnMut(&mut Rebuild, Vec<u8>, Vec<u8>) -> Option<Said>;
 
 /// Fills a new, open store.
 #[derive(Debug)]
@@ -27,6 +41,8 @@ pub struct Rebuild {
     directory: PathBuf,
     report: Report,
     accounts: BTreeMap<String, (AccountId, BTreeSet<String>)>,
+    /// Accounts' numbers there, and here.
+    moved: BTreeMap<u32, AccountId>,
     mailboxes: BTreeMap<(AccountId, String), MailboxId>,
     waiting: VecDeque<Commit>,
     /// Set at the end: what is there must not be refused.
@@ -50,6 +66,7 @@ impl Rebuild {
             directory: directory.to_owned(),
             report: Report::new(directory)?,
             accounts: BTreeMap::new(),
+            moved: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
             waiting: VecDeque::new(),
             quotas: Vec::new(),
@@ -149,6 +166,7 @@ impl Rebuild {
             let on = Intent::Subscribe { account, path: path.clone(), on: true };
             self.try_to(&format!("{login}, subscription {path}"), on);
         }
+        self.moved.insert(person.id.get(), account);
         self.accounts.insert(login.clone(), (account, names));
     }
 
@@ -182,6 +200,105 @@ impl Rebuild {
         }
         self.beside.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+
+    /// Commits while earlier ones are under way.
+    fn commit(&mut self, batch: Batch) -> io::Result<()> {
+        self.waiting.push_back(self.store.commit(batch));
+        if self.waiting.len() > AHEAD
+            && let Some(first) = self.waiting.pop_front()
+        {
+            first.wait().map_err(|e| failed(&e))?;
+        }
+        Ok(())
+    }
+
+    /// A book that means nothing but itself: each line as `change` says, or not at all.
+    fn copy(&mut self, books: &mut Books<'_>, book: Book, change: &mut Change) -> io::Result<()> {
+        let (mut from, mut unread) = (Vec::new(), 0u64);
+        loop {
+            let page = books.lines(book, &from, None, LINES);
+            let Some(last) = page.last() else { break };
+            from = [&last.key[..], &[0]].concat();
+            let mut batch = Batch::new();
+            for found in page {
+                let Some(value) = found.value else {
+                    unread += 1;
+                    continue;
+                };
+                if let Some((key, value)) = change(self, found.key, value) {
+                    batch.push(Intent::Write { book, key, value });
+                }
+            }
+            if !batch.is_empty() {
+                self.store.commit(batch).wait().map_err(|e| failed(&e))?;
+            }
+        }
+        if unread > 0 {
+            self.report.note(&format!("{book:?}: {unread} lines of this book cannot be read"));
+        }
+        Ok(())
+    }
+
+    /// Everything but what waits.
+    fn small_books(&mut self, books: &mut Books<'_>) -> io::Result<()> {
+        let as_it_is = &mut |_: &mut Self, key, value| Some((key, value));
+        self.copy(books, Book::Fates, as_it_is)?;
+        self.copy(books, Book::Policies, as_it_is)?;
+        self.copy(books, Book::Keys, &mut |to, key, value| {
+            // Without its domain a key goes at the first start.
+            if let Ok(key) = Key::read(&key, &value)
+                && !to.store.directory().has_domain(&key.domain)
+            {
+                let domain = &key.domain;
+                to.report.note(&format!("domain {domain}: nothing but its DKIM keys says that it was here"));
+                to.domain(domain);
+            }
+            Some((key, value))
+        })?;
+        self.copy(books, Book::Allowances, &mut |to, key, value| {
+            let account = to.moved.get(&allowances::whose(&key)?)?;
+            Some((allowances::moved(&key, *account), value))
+        })
+    }
+
+    /// A message that waited: held in the queue, or in a file if it cannot be sent as it is.
+    fn queue(&mut self, message: &Waiting) -> io::Result<()> {
+        let (Ok(octets), Some(id), Some(entry)) = (&message.octets, &message.id, &message.entry) else {
+            return self.waiting_beside(message);
+        };
+        if !message.is_sound() {
+            return self.waiting_beside(message);
+        }
+        let mut batch = Batch::new();
+        let body = batch.body(spooled(self.store.spool(), &|each| octets.each_piece(each))?);
+        let account = entry.account.and_then(|account| self.moved.get(&account)).map(|id| id.get());
+        batch.push(Entry { account, ..entry.clone() }.keep(id, body, Prefix::default()));
+        for (number, recipient) in &message.recipients {
+            let of = self.moved.get(&recipient.of).map_or(0, |id| id.get());
+            batch.push(Recipient { held: true, of, ..recipient.clone() }.write(id, *number));
+        }
+        if message.others {
+            let to = "others may have waited for it, too, whose lines are lost";
+            self.report.note(&format!("{id}, in the queue: {to}"));
+        }
+        self.report.count("(for other hosts)", "the queue, held");
+        self.commit(batch)
+    }
+
+    fn waiting_beside(&mut self, message: &Waiting) -> io::Result<()> {
+        if message.octets.is_ok() {
+            self.report.count("(for other hosts)", &format!("unattributed/{}", waiting::NAME));
+            self.beside()?.waiting(message)?;
+        }
+        self.report.waiting(message)
+    }
+}
+
+/// Takes a message's octets into the store.
+fn spooled(mut spool: Spool, pieces: Pieces<'_>) -> io::Result<Spooled> {
+    let spoilt = |error: SpoolError| io::Error::other(error.to_string());
+    pieces(&mut |piece| spool.push(piece).map_err(spoilt))?;
+    spool.finish().map_err(spoilt)
 }
 
 impl Sink for Rebuild {
@@ -212,26 +329,34 @@ impl Sink for Rebuild {
             Ok(mailbox) => mailbox,
             Err(_) => self.mailbox(account, "Recovered")?,
         };
-        let mut spool = self.store.spool();
-        let spoilt = |error: store::SpoolError| io::Error::other(error.to_string());
-        message.each_piece(&mut |piece| spool.push(piece).map_err(spoilt))?;
         let mut batch = Batch::new();
-        let body = batch.body(spool.finish().map_err(spoilt)?);
+        let body = batch.body(spooled(self.store.spool(), &|each| message.each_piece(each))?);
         let mut flags = FlagNames { system: message.flags, keywords: Vec::new() };
         message.keywords.iter().for_each(|keyword| flags.add_keyword(keyword.clone()));
         batch.push(Intent::Append { mailbox, body, prefix: Prefix::default(), flags, date: message.date });
-        self.waiting.push_back(self.store.commit(batch));
-        if self.waiting.len() > AHEAD
-            && let Some(first) = self.waiting.pop_front()
-        {
-            first.wait().map_err(|e| failed(&e))?;
-        }
+        self.commit(batch)?;
         self.report.count(message.account.unwrap_or_default(), &path);
         Ok(())
     }
 
     fn lost(&mut self, lost: &Lost) -> io::Result<()> {
         self.report.lost(lost)
+    }
+
+    fn books(&mut self, books: &mut Books<'_>) -> io::Result<Taken> {
+        self.small_books(books)?;
+        let mut taken = Taken::default();
+        waiting::each(books, &mut |message| {
+            match &message.octets {
+                Ok(octets) => {
+                    taken.waiting += 1;
+                    taken.octets += octets.len();
+                }
+                Err(_) => taken.lost += 1,
+            }
+            self.queue(&message)
+        })?;
+        Ok(taken)
     }
 
     fn note(&mut self, text: &str) -> io::Result<()> {

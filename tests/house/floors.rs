@@ -18,7 +18,7 @@ const SERVER: &[(&str, u32, &[&str])] = &[
     ("net", 31, &["tls"]),
     ("login", 40, &[]),
     ("flow", 40, &["login"]),
-    ("salvage", 40, &[]),
+    ("salvage", 40, &["flow"]),
     ("port", 40, &[]),
     ("admin", 41, &[]),
     ("desk", 50, &[]),

@@ -176,8 +176,13 @@ impl House {
         assert!(left.is_empty(), "left in the queue: {left:?}");
     }
 
+    /// Our server's data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
     fn store(&self) -> store::Store {
-        let data = self.directory.join("data");
+        let data = self.data();
         let options = store::Options {
             vfs: Arc::new(store::RealVfs::new(data.clone())),
             index: Arc::new(store::index::sled::SledHost::new(data)),

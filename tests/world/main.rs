@@ -18,5 +18,6 @@ mod notify;
 mod relay;
 mod replies;
 mod routes;
+mod salvage;
 mod survive;
 mod tls;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use full::*;
 use store::index::model::ModelHost;
-use store::salvage::{Lost, People, Salvaged, Sink, salvage};
+use store::salvage::{Books, Lost, People, Salvaged, Sink, Taken, salvage};
 use store::vfs::sim::SimDisk;
 use store::vfs::{File, Lock, Open, Space, Vfs};
 use store::{Batch, CommitError, Intent, Mode, OpenError, Options, RealVfs, Store};
@@ -299,6 +299,9 @@ impl Sink for Count {
     }
     fn lost(&mut self, _: &Lost) -> io::Result<()> {
         Ok(())
+    }
+    fn books(&mut self, _: &mut Books<'_>) -> io::Result<Taken> {
+        Ok(Taken::default())
     }
     fn note(&mut self, text: &str) -> io::Result<()> {
         self.1.push(text.to_owned());

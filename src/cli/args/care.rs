@@ -58,7 +58,7 @@ pub struct SalvageArgs {
     /// What to write
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: SalvageFormat,
-    /// Make a new store of it in OUT, with accounts and passwords, instead of files
+    /// Make a new store of it in OUT, with accounts, passwords, DKIM keys and the queue, instead of files
     #[arg(long, conflicts_with = "format")]
     pub rebuild: bool,
     /// How to print.
@@ -71,7 +71,9 @@ Take every message that can be read out of a data directory that does not open a
 files missing, snapshots ruined, sectors that the disk does not give. DIR is not changed.
 
 A restored backup is better, if there is one. Messages that were expunged, or of which nobody knows where they were, go \
-to the folder Recovered; those of which some octets are damaged to Damaged. OUT/REPORT.txt says what was lost and why.";
+to the folder Recovered; those of which some octets are damaged to Damaged. What waited to be sent to other hosts is in \
+`Waiting to be sent`, with a text that says from whom and to whom; with --rebuild it is in the new store's queue, held. \
+OUT/REPORT.txt says what was lost and why.";
 
 pub(super) const SALVAGE_AFTER: &str = "\
 Examples:

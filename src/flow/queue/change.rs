@@ -173,6 +173,30 @@ pub async fn change(
     Ok(work.changed)
 }
 
+/// Holds everything, in a store that nobody serves yet. Says how many recipients were not held before.
+///
+/// # Errors
+/// What was held before stays held.
+pub fn hold_all(store: &Store) -> Result<u64, ChangeError> {
+    let mut work = Work::new(store, None, Change::Hold);
+    let mut after: Option<String> = None;
+    loop {
+        let page = line::messages(store, after.as_deref(), PAGE)?;
+        let Some(last) = page.last() else { return Ok(work.changed.recipients) };
+        after = Some(last.id.to_string());
+        for queued in page {
+            work.one(&Waits { recipients: line::recipients(store, &queued.id)?, queued })?;
+            if work.batch.len() >= LINES {
+                store.commit(std::mem::take(&mut work.batch)).wait()?;
+            }
+        }
+        if !work.batch.is_empty() {
+            store.commit(std::mem::take(&mut work.batch)).wait()?;
+        }
+        work.taken.clear();
+    }
+}
+
 /// Changes that are being made. Whatever is changed waits without end meanwhile, so that nobody tries it: who did would
 /// write what came of that, and one of the two would be forgotten. What is not committed when this is dropped waits as before.
 pub(in crate::flow) struct Work<'a> {

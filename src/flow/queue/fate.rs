@@ -70,6 +70,12 @@ impl Fate {
     }
 }
 
+/// The part of a fate's key that is its recipient's key in the queue.
+#[must_use]
+pub fn recipient(key: &[u8]) -> Option<&[u8]> {
+    key.get(8..)
+}
+
 fn key(at: i64) -> [u8; 8] {
     u64::try_from(at).unwrap_or(0).to_be_bytes()
 }

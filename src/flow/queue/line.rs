@@ -111,6 +111,18 @@ impl Entry {
         EnvId::parse(self.envid.as_ref()?.as_bytes()).ok()
     }
 
+    /// Reads a line's value; `None` if it is not what any version wrote.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Entry> {
+        serde_json::from_slice(value).ok()
+    }
+
+    /// The line that this says, and the message that it names.
+    #[must_use]
+    pub fn keep(&self, id: &str, body: BodyRef, prefix: Prefix) -> Intent {
+        Intent::Keep { book: Book::Queue, key: id.as_bytes().to_vec(), body, prefix, value: self.value() }
+    }
+
     fn value(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
@@ -141,6 +153,12 @@ impl Recipient {
         OriginalRecipient::parse(self.orcpt.as_ref()?.as_bytes()).ok()
     }
 
+    /// Reads a line's value; `None` if it is not what any version wrote.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Recipient> {
+        serde_json::from_slice(value).ok()
+    }
+
     /// What this recipient's line will say.
     #[must_use]
     pub fn write(&self, id: &str, number: u16) -> Intent {
@@ -154,8 +172,15 @@ fn key(id: &str, number: u16) -> Vec<u8> {
     [id.as_bytes(), &[0], &number.to_be_bytes()].concat()
 }
 
-/// Reads a recipient's key.
-fn split(key: &[u8]) -> Option<(&str, u16)> {
+/// What the keys of a message's recipients lie between: the first, and what comes after the last.
+#[must_use]
+pub fn keys_of(id: &str) -> (Vec<u8>, Vec<u8>) {
+    (key(id, 0), [id.as_bytes(), &[1]].concat())
+}
+
+/// Reads a recipient's key: its message's name, its number.
+#[must_use]
+pub fn split(key: &[u8]) -> Option<(&str, u16)> {
     let (id, number) = key.split_at_checked(key.len().checked_sub(3)?)?;
     match number {
         [0, a, b] => Some((std::str::from_utf8(id).ok()?, u16::from_be_bytes([*a, *b]))),
@@ -172,8 +197,7 @@ pub fn enqueue(
     entry: &Entry,
     recipients: &[Recipient],
 ) {
-    let key = id.as_bytes().to_vec();
-    batch.push(Intent::Keep { book: Book::Queue, key, body, prefix, value: entry.value() });
+    batch.push(entry.keep(id, body, prefix));
     for (number, recipient) in (0..).zip(recipients.iter().take(MOST)) {
         batch.push(recipient.write(id, number));
     }
@@ -202,7 +226,7 @@ pub struct Queued {
 
 fn queued(key: &[u8], line: &Line) -> Option<Queued> {
     let id = std::str::from_utf8(key).ok()?.into();
-    Some(Queued { id, entry: serde_json::from_slice(&line.value).ok()?, content: line.content? })
+    Some(Queued { id, entry: Entry::read(&line.value)?, content: line.content? })
 }
 
 /// A message of the queue, if it is there.
@@ -229,7 +253,7 @@ pub fn messages(store: &Store, after: Option<&str>, most: usize) -> Result<Vec<Q
 /// # Errors
 /// The index failed.
 pub fn recipients(store: &Store, id: &str) -> Result<Vec<(u16, Recipient)>, store::ReadError> {
-    let (from, to) = (key(id, 0), [id.as_bytes(), &[1]].concat());
+    let (from, to) = keys_of(id);
     let lines = store.lines(Book::Recipients, &from, Some(&to), usize::MAX)?;
     Ok(lines.iter().filter_map(|(key, line)| recipient(key, line).map(|(_, n, r)| (n, r))).collect())
 }
@@ -240,12 +264,12 @@ pub fn recipients(store: &Store, id: &str) -> Result<Vec<(u16, Recipient)>, stor
 /// The index failed.
 pub fn one(store: &Store, id: &str, number: u16) -> Result<Option<Recipient>, store::ReadError> {
     let line = store.line(Book::Recipients, &key(id, number))?;
-    Ok(line.and_then(|line| serde_json::from_slice(&line.value).ok()))
+    Ok(line.and_then(|line| Recipient::read(&line.value)))
 }
 
 fn recipient(key: &[u8], line: &Line) -> Option<(Id, u16, Recipient)> {
     let (id, number) = split(key)?;
-    Some((id.into(), number, serde_json::from_slice(&line.value).ok()?))
+    Some((id.into(), number, Recipient::read(&line.value)?))
 }
 
 /// Every recipient of every message, some at a time.
@@ -282,7 +306,7 @@ pub fn without_recipients(store: &Store, waits: impl Fn(&str) -> bool) -> Result
         from = [&last[..], &[0]].concat();
         for id in page.iter().filter_map(|(key, _)| std::str::from_utf8(key).ok()) {
             // One that cannot be read is one, too.
-            let (first, end) = (key(id, 0), [id.as_bytes(), &[1]].concat());
+            let (first, end) = keys_of(id);
             if !waits(id) && store.lines(Book::Recipients, &first, Some(&end), 1)?.is_empty() {
                 found.push(id.into());
             }

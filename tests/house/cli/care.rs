@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::index::{Broken, connect, deliver, inbox, set_up};
-use super::{Host, run};
+use super::{Host, queue, run};
 
 fn log_files(data: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = fs::read_dir(data.join("log")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -231,6 +231,111 @@ fn a_new_store_of_what_was_salvaged_serves_the_same_mail_to_the_same_people() {
     assert_eq!(bodies(&server), before);
     assert_eq!(deliver(&server, 11, |n| n == 1), 1);
     assert_eq!(inbox(&server).iter().filter(|line| line.contains("FETCH")).count(), 10);
+    assert!(server.stop().success());
+    assert_eq!(host.run(&["verify"]).code, 0);
+}
+
+/// Names of what is in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|why| panic!("{}: {why}", directory.display()));
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn what_waits_to_be_sent_is_salvaged_and_waits_in_a_new_store_until_it_is_released() {
+    let host = queue::host();
+    let server = host.serve();
+    let later = " HOLDFOR=3600";
+    let two = queue::send(&server, later, &["bob@[127.0.0.77]", "carol@[127.0.0.78]"]);
+    let gone = queue::send(&server, later, &["dan@[127.0.0.77]"]);
+    let unknown = queue::send(&server, later, &["eve@[127.0.0.77]"]);
+    let one = queue::send(&server, later, &["frank@[127.0.0.79]"]);
+    assert_eq!(host.run(&["account", "limit", "anna@b.test", "--messages-a-day", "77"]).code, 0);
+    assert_eq!(host.run(&["queue", "drop", &gone]).code, 0);
+    assert_eq!(host.run(&["queue", "drop", &two, "--to", "carol"]).code, 0);
+    let (keys, limit) = (host.run(&["dkim", "show"]).out, host.run(&["account", "limit", "anna@b.test"]).out);
+    assert!(keys.contains("_domainkey.b.test") && limit.contains("77"), "{keys}{limit}");
+    let fates = host.run(&["trace", &gone, "--json"]).out;
+    assert!(server.stop().success());
+    let (data, out) = (host.data(), host.directory.path().join("out"));
+    let (from, to) = (data.to_str().unwrap(), out.to_str().unwrap());
+    // Nothing is damaged yet: the number is exact.
+    let done = run(&["salvage", from, "--to", to]);
+    assert!(
+        done.code == 0 && done.out.contains("\n3 messages that waited to be sent.\n"),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    spoil(&data, "\"to\":\"eve@");
+    for part in ["index", "snapshot"] {
+        let _ = fs::remove_dir_all(data.join(part));
+    }
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&log_files(&data)[0])
+        .unwrap()
+        .write_all_at(&[0; 4096], 0)
+        .unwrap();
+    let out = host.directory.path().join("out2");
+    let done = run(&["salvage", from, "--to", out.to_str().unwrap()]);
+    assert!(
+        done.code == 0 && done.out.contains("At most 3 messages that waited to be sent."),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    let files = names(&out.join("Waiting to be sent/cur"));
+    assert_eq!(files.len(), 3);
+    for file in &files {
+        let text = fs::read_to_string(out.join("Waiting to be sent/cur").join(file)).unwrap();
+        assert!(text.starts_with("DKIM-Signature:") && text.ends_with("\r\n\r\nhello\r\n"), "{text}");
+    }
+    let list = fs::read_to_string(out.join("Waiting to be sent.txt")).unwrap();
+    assert!(files.iter().all(|file| list.contains(file)) && !list.contains(&gone), "{list}");
+    assert_eq!(list.matches("from <anna@b.test>\n").count(), 3, "{list}");
+    assert!(list.contains("to bob@[127.0.0.77], not tried yet") && !list.contains("carol"), "{list}");
+    assert!(list.contains(&unknown) && list.contains("to: lost; look at the message's header"), "{list}");
+    let report = fs::read_to_string(out.join("REPORT.txt")).unwrap();
+    assert!(
+        report.contains("at most 3 messages that waited to be sent to other hosts, and 0 more"),
+        "{report}"
+    );
+    assert_eq!(names(&out).len(), 4, "no body of the queue is anybody's: {:?}", names(&out));
+    let mbox = host.directory.path().join("mbox");
+    let done = run(&["salvage", from, "--to", mbox.to_str().unwrap(), "--format", "mbox", "--json"]);
+    let json = done.json();
+    assert_eq!((&json["waiting"], &json["whole"]), (&3.into(), &Value::Bool(false)), "{json}");
+    let text = fs::read_to_string(mbox.join("Waiting to be sent.mbox")).unwrap();
+    assert_eq!(text.matches("\nSubject: Later\n").count(), 3, "{text}");
+    assert!(fs::read_to_string(mbox.join("Waiting to be sent.txt")).unwrap().contains("\nnumber 3\n"));
+
+    let fresh = host.directory.path().join("fresh");
+    let done = run(&["salvage", from, "--to", fresh.to_str().unwrap(), "--rebuild"]);
+    assert!(done.code == 0 && done.out.contains("penfold queue release"), "{}{}", done.out, done.err);
+    // Whom it is for is lost: nothing that could be sent.
+    let beside = fresh.join("unattributed/Waiting to be sent");
+    assert_eq!(names(&beside.join("cur")).len(), 1);
+    assert!(
+        fs::read_to_string(fresh.join("unattributed/Waiting to be sent.txt")).unwrap().contains(&unknown)
+    );
+    let text = fs::read_to_string(host.config()).unwrap();
+    host.configure(&text.replace("data_dir = \"data\"", "data_dir = \"fresh\""));
+    let waits = || -> BTreeSet<String> {
+        let rows = queue::listed(&host, &["--held"]);
+        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let both = BTreeSet::from([two.clone(), one.clone()]);
+    assert_eq!(waits(), both, "without a server, whatever opens it first");
+    let server = host.serve();
+    assert_eq!(waits(), both);
+    assert_eq!(host.run(&["dkim", "show"]).out, keys);
+    assert_eq!(host.run(&["account", "limit", "anna@b.test"]).out, limit);
+    assert_eq!(host.run(&["trace", &gone, "--json"]).out, fates);
+    assert!(host.run(&["queue", "release", &two]).out.contains("1 recipient was released."));
+    // Nobody listens there: it is tried.
+    while queue::listed(&host, &["--to", "bob"])[0]["recipients"][0]["tries"] != 1 {}
+    assert_eq!(waits(), BTreeSet::from([one]));
     assert!(server.stop().success());
     assert_eq!(host.run(&["verify"]).code, 0);
 }

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{Host, Serving};
 
-const SECRET: &str = "correct horse battery";
+pub(super) const SECRET: &str = "correct horse battery";
 
 /// A host with b.test and anna@b.test, whose submission takes passwords on loopback without TLS.
-fn host() -> Host {
+pub(super) fn host() -> Host {
     let host = Host::new();
     let text = std::fs::read_to_string(host.config()).unwrap();
     host.configure(&format!("{text}[tls]\noptional_on_loopback = true\n"));
@@ -27,7 +27,7 @@ fn submission(serving: &Serving) -> String {
 }
 
 /// Sends a message from anna, with what more is said of the envelope; gives its name.
-fn send(serving: &Serving, more: &str, to: &[&str]) -> String {
+pub(super) fn send(serving: &Serving, more: &str, to: &[&str]) -> String {
     let stream = TcpStream::connect(submission(serving)).unwrap();
     let mut reader = BufReader::new(stream);
     let reply = |reader: &mut BufReader<TcpStream>| {
@@ -61,7 +61,7 @@ fn send(serving: &Serving, more: &str, to: &[&str]) -> String {
     said.trim_end().rsplit(' ').next().unwrap().to_owned()
 }
 
-fn listed(host: &Host, more: &[&str]) -> Vec<Value> {
+pub(super) fn listed(host: &Host, more: &[&str]) -> Vec<Value> {
     let done = host.run(&[&["queue", "list", "--json"], more].concat());
     assert_eq!(done.code, 0, "{}", done.err);
     done.json()["rows"].as_array().unwrap().clone()
@@ -156,11 +156,23 @@ fn what_waits_in_a_backup_that_is_restored_is_held() {
     assert_eq!(restored.code, 0, "{}", restored.err);
     let serving = other.serve();
     let rows = listed(&other, &["--held"]);
-    assert_eq!((rows.len(), &rows[0]["id"]), (1, &Value::from(id)), "{rows:?}");
+    assert_eq!((rows.len(), &rows[0]["id"]), (1, &Value::from(id.clone())), "{rows:?}");
     assert!(serving.log().contains("penfold queue release"), "{}", serving.log());
     assert!(serving.stop().success());
     let serving = other.serve();
     assert!(!serving.log().contains("penfold queue release"), "once is enough: {}", serving.log());
     assert_eq!(listed(&other, &["--held"]).len(), 1);
     assert!(serving.stop().success());
+
+    // Whoever opens it first, and although that process may die before it has held anything.
+    let other = Host::new();
+    assert_eq!(other.run(&["restore", backups.path().to_str().unwrap()]).code, 0);
+    assert_eq!(other.run(&["domain", "list"]).code, 0);
+    assert!(!other.data().join("restored").exists() && !other.data().join("hold").exists());
+    assert_eq!(listed(&other, &["--held"]).len(), 1, "a command opened it before the server");
+    assert_eq!(other.run(&["queue", "release", &id]).code, 0);
+    assert_eq!(listed(&other, &["--held"]).len(), 0);
+    std::fs::write(other.data().join("hold"), "").unwrap();
+    assert_eq!(listed(&other, &["--held"]).len(), 1, "what was begun is ended");
+    assert!(!other.data().join("hold").exists());
 }

@@ -11,7 +11,7 @@ use super::shelf::Shelf;
 use super::window::Window;
 use crate::codec::pad8;
 use crate::id::Location;
-use crate::record::{self, Delivery, HEADER, PIECE, Record, kind};
+use crate::record::{self, Delivery, HEADER, Kept, PIECE, Record, kind};
 use crate::side::{self, DATA_AT};
 use crate::vfs::{File, read_full};
 
@@ -106,8 +106,64 @@ impl Content {
     }
 }
 
+/// Which octets a message is, as its own record says.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement {
+    pub(crate) body: Location,
+    pub(crate) replaces: u32,
+    pub(crate) size: u32,
+    pub(crate) prefix: Vec<u8>,
+}
+
+impl Placement {
+    /// How long its body is.
+    pub(crate) fn expected(&self) -> Option<u64> {
+        let rest = u64::from(self.size).checked_sub(self.prefix.len() as u64)?;
+        Some(rest + u64::from(self.replaces))
+    }
+}
+
+impl From<&Delivery> for Placement {
+    fn from(d: &Delivery) -> Placement {
+        Placement { body: d.body, replaces: d.replaces, size: d.size, prefix: d.prefix.clone() }
+    }
+}
+
+impl From<&Kept> for Placement {
+    fn from(k: &Kept) -> Placement {
+        Placement { body: k.body, replaces: k.replaces, size: k.size, prefix: k.prefix.clone() }
+    }
+}
+
+fn delivery(record: Record) -> Option<Delivery> {
+    if let Record::Delivery(delivery) = record { Some(*delivery) } else { None }
+}
+
+fn kept(record: Record) -> Option<Kept> {
+    if let Record::Kept(kept) = record { Some(*kept) } else { None }
+}
+
 /// The delivery that a location names, read from the first generation that has it whole.
 pub(crate) fn delivery_at(shelf: &mut Shelf, at: Location) -> Result<Delivery, Why> {
+    record_at(shelf, at, delivery)
+}
+
+/// The delivery whose record lies here.
+pub(crate) fn delivery_in(file: &Arc<dyn File>, place: u64) -> Result<Delivery, Why> {
+    record_in(file, place, delivery)
+}
+
+/// The message in no mailbox that a location names, likewise.
+pub(crate) fn kept_at(shelf: &mut Shelf, at: Location) -> Result<Kept, Why> {
+    record_at(shelf, at, kept)
+}
+
+/// The message in no mailbox whose record lies here.
+pub(crate) fn kept_in(file: &Arc<dyn File>, place: u64) -> Result<Kept, Why> {
+    record_in(file, place, kept)
+}
+
+fn record_at<T>(shelf: &mut Shelf, at: Location, wanted: fn(Record) -> Option<T>) -> Result<T, Why> {
     let generations = shelf.mains.get(&at.segment).cloned().unwrap_or_default();
     if generations.is_empty() {
         return why(format!("segment {} is missing", at.segment));
@@ -122,44 +178,35 @@ pub(crate) fn delivery_at(shelf: &mut Shelf, at: Location) -> Result<Delivery, W
             }
         };
         let Some(place) = main.place(at.ordinal) else { continue };
-        match delivery_in(&main.file, place) {
-            Ok(delivery) => return Ok(delivery),
+        match record_in(&main.file, place, wanted) {
+            Ok(found) => return Ok(found),
             Err(error) => last = Why(format!("{error} in {} at {place}", main.path, error = error.0)),
         }
     }
     Err(last)
 }
 
-/// The delivery whose record lies here.
-pub(crate) fn delivery_in(file: &Arc<dyn File>, place: u64) -> Result<Delivery, Why> {
+fn record_in<T>(file: &Arc<dyn File>, place: u64, wanted: fn(Record) -> Option<T>) -> Result<T, Why> {
     let mut window = Window::small(file.clone())?;
     let Some(header) = window.header(place)? else { return why("its record is damaged") };
-    if header.kind != kind::DELIVERY {
-        return why("another record stands in its place");
-    }
     let meta = window.meta(place, &header)?;
     match meta.map(|meta| Record::decode(&header, meta)) {
-        Some(Ok(Some(Record::Delivery(delivery)))) => Ok(*delivery),
+        Some(Ok(Some(record))) => wanted(record).ok_or(Why("another record stands in its place".into())),
+        Some(Ok(None)) => why("another record stands in its place"),
         Some(Err(record::Bad::Newer(..))) => why("a newer version wrote it"),
         _ => why("its record is damaged"),
     }
 }
 
-/// How long a delivery's body is.
-fn expected(delivery: &Delivery) -> Option<u64> {
-    let rest = u64::from(delivery.size).checked_sub(delivery.prefix.len() as u64)?;
-    Some(rest + u64::from(delivery.replaces))
-}
-
-/// A delivery's octets: its body is looked for where it says. `near` is where its body's record is, if that is known.
+/// A message's octets: its body is looked for where it says. `near` is where its body's record is, if that is known.
 pub(crate) fn open(
     shelf: &mut Shelf,
-    delivery: Delivery,
+    placed: Placement,
     near: Option<(&Arc<dyn File>, u64)>,
 ) -> Result<Content, Why> {
-    let Some(octets) = expected(&delivery) else { return why("its record contradicts itself") };
-    let body = delivery.body;
-    let (prefix, replaces) = (delivery.prefix, u64::from(delivery.replaces));
+    let Some(octets) = placed.expected() else { return why("its record contradicts itself") };
+    let body = placed.body;
+    let (prefix, replaces) = (placed.prefix, u64::from(placed.replaces));
     let (file, data, crcs) = if let Some((file, at)) = near {
         let (data, crcs) = in_main(file, at, octets)?;
         (file.clone(), data, crcs)

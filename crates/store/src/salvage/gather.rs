@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use wire::ids::ModSeq;
 
-use super::content::Spot;
+use super::content::{Placement, Spot};
+use super::ledger::{Ledger, Place, near};
 use super::pile::Pile;
 use super::shelf::{Main, Shelf};
 use super::walk::{self, Around, Found, Seen};
@@ -18,12 +19,13 @@ use super::{Pace, Salvage};
 use crate::compact::format::{self, RECORDS};
 use crate::group::{self, BORDER, HEADER};
 use crate::id::{AccountId, Location};
+use crate::index::state;
 use crate::keys;
-use crate::record::{Delivery, Record, kind};
+use crate::record::{Bad, Delivery, Kept, Record, kind};
 use crate::segment::{Header, TMP};
+use crate::shared::INDEX;
 use crate::snapshot::format::Item;
 use crate::snapshot::{self, load, read};
-use crate::state::book::Line;
 use crate::state::retained::seconds;
 use crate::state::world::{Position, Published};
 use crate::vfs::{File, read_full};
@@ -35,9 +37,12 @@ type Alike = (AccountId, u32, i64, i16);
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) pile: Pile,
+    pub(crate) ledger: Ledger,
+    /// All that was written since the good snapshot, or ever, is there and undamaged.
+    pub(crate) whole: bool,
     /// Deliveries that are not found by their location.
     pub(crate) spots: HashMap<Location, Spot>,
-    /// Side segments that a delivery names.
+    /// Side segments that a message names.
     pub(crate) named: BTreeSet<u32>,
     /// Side segments that the good snapshot knows.
     pub(crate) settled: BTreeSet<u32>,
@@ -77,6 +82,8 @@ pub(crate) struct Gather<'a, 'b> {
     pieces: Vec<(u64, String)>,
     commit: ModSeq,
     time: u64,
+    /// The last group that was read, or that the good snapshot stands for.
+    seq: u64,
 }
 
 /// Gathers everything.
@@ -84,18 +91,21 @@ pub(crate) fn gather(to: &mut Salvage<'_>, shelf: &mut Shelf) -> io::Result<Gath
     let mut gather = Gather {
         to,
         shelf,
-        out: Gathered::default(),
+        out: Gathered { whole: true, ..Gathered::default() },
         headers: BTreeMap::new(),
         secrets: Vec::new(),
         base: None,
         pieces: Vec::new(),
         commit: ModSeq(0),
         time: 0,
+        seq: 0,
     };
     gather.first_pages()?;
     gather.snapshots()?;
+    let newest = gather.pieces.iter().map(|(seq, _)| *seq).max().unwrap_or(0);
     gather.segments()?;
     gather.pieces_up_to(u64::MAX)?;
+    gather.up_to(newest.max(gather.witness()));
     for path in gather.shelf.torn.clone() {
         gather.torn(&path)?;
     }
@@ -103,6 +113,25 @@ pub(crate) fn gather(to: &mut Salvage<'_>, shelf: &mut Shelf) -> io::Result<Gath
 }
 
 impl Gather<'_, '_> {
+    /// Something is missing, or may be other than it was written.
+    fn broken(&mut self) {
+        self.out.whole = false;
+    }
+
+    /// The log came to this group, at least.
+    fn up_to(&mut self, seq: u64) {
+        if self.seq < seq {
+            self.broken();
+        }
+    }
+
+    /// How far the log had come, as the index knew.
+    fn witness(&self) -> u64 {
+        let store = self.headers.values().next_back().map(|h| h.store);
+        let known = state::read(&*self.to.vfs, INDEX).ok();
+        known.filter(|known| store == Some(known.store)).map_or(0, |known| known.witness.seq)
+    }
+
     /// First pages, and the secrets of all epochs.
     fn first_pages(&mut self) -> io::Result<()> {
         let numbers: Vec<u32> = self.shelf.mains.keys().copied().collect();
@@ -156,6 +185,7 @@ impl Gather<'_, '_> {
                     self.exact(&path)?;
                     self.base = Some(first.position);
                     self.commit = first.position.commit;
+                    self.seq = first.position.seq;
                     break;
                 }
                 Ok(_) if ours => self.to.note(format!("{path} belongs to another store: not used"))?,
@@ -176,21 +206,27 @@ impl Gather<'_, '_> {
         let out = &mut self.out;
         let done = read::read(&*vfs, path, false, &mut |item| {
             match item {
+                // Lines stay where they lie.
+                Item::Entry { key, .. } if key.first() == Some(&keys::LINE) => {}
                 Item::Entry { key, value } => drop(plain.take(&key, &value, true)),
                 item => put(&mut out.pile, item),
             }
             Ok(())
         });
         done.map_err(|flaw| io::Error::other(flaw.to_string()))?;
+        each_item(&self.shelf.file(path)?, path, &mut |item, place| {
+            if let Item::Entry { key, value } = item
+                && let Some((name, line)) = keys::line(&key, &value)
+            {
+                out.ledger.exact(name, line.content, place);
+            }
+        })?;
         let mut published = Published::default();
         if plain.put(&mut published).is_some() {
             for entry in published.dirty.retained.entries.values().filter_map(|change| change.now()) {
                 out.pile.retained(entry);
             }
             out.settled.extend(published.sides.keys());
-            let lines = published.dirty.lines.changed;
-            let names = |line: &Option<Arc<Line>>| line.as_ref().is_some_and(|line| line.content.is_some());
-            out.pile.waiting.extend(lines.into_iter().map(|(name, line)| (name, names(&line))));
         }
         Ok(())
     }
@@ -206,18 +242,25 @@ impl Gather<'_, '_> {
     }
 
     fn piece(&mut self, path: &str) -> io::Result<()> {
-        let mut window = Window::new(self.shelf.file(path)?)?;
-        let until = window.len;
-        let around = Around { group: None, start: 0 };
-        let pile = &mut self.out.pile;
-        // Nothing that a sender wrote is in a snapshot as it came: what is searched for is as good as what is followed.
-        walk::records(&mut window, around, snapshot::format::PAGE as u64, until, &mut |seen| {
-            if let Seen::Record(Found { header, meta: Some(meta), .. }) = seen
-                && let Ok(Some(item)) = Item::decode(&header, meta)
-            {
-                put(pile, item);
-            }
-            Ok(())
+        let file = self.shelf.file(path)?;
+        let (mut items, mut end) = (0, None);
+        each_item(&file, path, &mut |item, _| match item {
+            Item::End(last) => end = Some(last.items),
+            _ => items += 1,
+        })?;
+        let Gathered { pile, ledger, .. } = &mut self.out;
+        // Every record of it is there, whatever its first page is like: a line that it has not was struck.
+        let all = end == Some(items) && !path.starts_with(TMP);
+        if all {
+            ledger.clear();
+        }
+        each_item(&file, path, &mut |item, place| match item {
+            Item::Entry { key, value } => match keys::line(&key, &value) {
+                Some((name, line)) if all => ledger.exact(name, line.content, place),
+                Some((name, line)) => ledger.line(name, line.content, place),
+                None => entry(pile, &key, &value),
+            },
+            item => put(pile, item),
         })
     }
 
@@ -236,6 +279,7 @@ impl Gather<'_, '_> {
                     Err(error) => Err(error),
                 };
                 if let Err(error) = read {
+                    self.broken();
                     self.to.note(format!("segment {number}, generation {generation}: {error}"))?;
                 }
             }
@@ -265,67 +309,112 @@ impl Gather<'_, '_> {
             self.to.note(format!("{}: its end is missing", main.path))?;
         }
         let mut stretch = Stretch::default();
+        let path: Arc<str> = main.path.as_str().into();
         walk::segment(&mut window, walk::Known { number, secrets: &secrets, end }, &mut |seen| match seen {
             Seen::Damage { from, to, what } => {
-                self.to.note(format!("{}: {what} (octets {from} to {to})", main.path))
+                if !self.is_settled(number, from) {
+                    self.broken();
+                }
+                self.to.note(format!("{path}: {what} (octets {from} to {to})"))
+            }
+            Seen::Gap => {
+                self.out.ledger.flaw();
+                Ok(())
             }
             Seen::Record(found) => {
                 if stretch.start != found.around.start {
                     stretch = Stretch { start: found.around.start, ..Stretch::default() };
-                    self.enter(&found.around)?;
+                    self.enter(number, &found.around)?;
                 }
-                self.record(number, found, &mut stretch);
+                self.record(number, &path, found, &mut stretch);
                 Ok(())
             }
         })
     }
 
+    /// Whether the good snapshot stands for what lies here.
+    fn is_settled(&self, number: u32, start: u64) -> bool {
+        self.base.is_some_and(|b| (number, start) < (b.segment, b.end))
+    }
+
     /// A group begins.
-    fn enter(&mut self, around: &Around) -> io::Result<()> {
+    fn enter(&mut self, number: u32, around: &Around) -> io::Result<()> {
         if let Some(group) = around.group {
             self.pieces_up_to(group.seq.saturating_sub(1))?;
             self.commit = ModSeq(group.first_commit);
+            if !self.is_settled(number, around.start) {
+                self.up_to(group.seq.saturating_sub(1));
+                self.seq = group.seq;
+            }
         }
         self.time = around.time().map_or(self.time, seconds);
+        self.out.ledger.commit();
         Ok(())
     }
 
-    fn record(&mut self, number: u32, found: Found<'_>, stretch: &mut Stretch) {
+    fn record(&mut self, number: u32, path: &Arc<str>, found: Found<'_>, stretch: &mut Stretch) {
         let Ok(ordinal) = u32::try_from(found.at / 8) else { return };
         let at = Location { segment: number, ordinal };
-        let settled = self.base.is_some_and(|b| (number, found.around.start) < (b.segment, b.end));
+        let settled = self.is_settled(number, found.around.start);
         stretch.body(ordinal, &found);
-        let Some(Ok(Some(record))) = found.meta.map(|meta| Record::decode(&found.header, meta)) else {
-            return;
+        let record = match found.meta.map(|meta| Record::decode(&found.header, meta)) {
+            Some(Ok(Some(record))) => record,
+            Some(Ok(None)) => return,
+            None | Some(Err(Bad::Damaged | Bad::Newer(..))) => {
+                // A damaged body hides no other record.
+                if found.header.kind != kind::BODY {
+                    self.out.ledger.flaw();
+                }
+                return;
+            }
         };
-        if let Record::Delivery(delivery) = &record {
-            self.name_side(number, delivery);
+        if let Some(body) = body_of(&record) {
+            self.name_side(number, body);
             if !found.searched {
-                stretch.unclaimed.take_if(|body| *body == delivery.body.ordinal);
+                stretch.unclaimed.take_if(|claimed| *claimed == body.ordinal);
             }
         }
         if settled {
             return;
         }
         if !found.searched {
-            if let Record::Commit { number } = record {
-                self.commit = number;
-            }
-            return self.out.pile.apply(record, self.commit, at, self.time);
+            return self.follow(record, at, Place { path: path.clone(), at: found.at });
         }
         // It may be what a sender wrote. So it may only be a message whose octets lie with it, and of what it says of a
-        // mailbox nothing is believed.
-        if let Record::Delivery(d) = record
-            && d.body.segment == number
-            && stretch.bodies.contains(&d.body.ordinal)
-        {
-            self.out.pile.stray(d.mailbox, d.account, d.row(at, ModSeq(0)), None);
+        // mailbox, or a line, nothing is believed.
+        let lies_here = |body: Location| body.segment == number && stretch.bodies.contains(&body.ordinal);
+        match record {
+            Record::Delivery(d) if lies_here(d.body) => {
+                self.out.pile.stray(d.mailbox, d.account, d.row(at, ModSeq(0)), None);
+            }
+            Record::Kept(kept) if lies_here(kept.body) => {
+                let spot = Spot { path: path.clone(), delivery: found.at, body: None };
+                self.out.ledger.loose(*kept, spot);
+            }
+            _ => {}
         }
     }
 
-    fn name_side(&mut self, number: u32, delivery: &Delivery) {
-        if delivery.body.segment != number {
-            self.out.named.insert(delivery.body.segment);
+    /// A record that is one of ours.
+    fn follow(&mut self, record: Record, at: Location, place: Place) {
+        let ledger = &mut self.out.ledger;
+        match record {
+            Record::Kept(kept) => ledger.kept(*kept, at),
+            Record::Line { name, content, .. } => ledger.line(name, content, place),
+            Record::LineGone { name } => ledger.gone(&name),
+            record => {
+                if let Record::Commit { number } = record {
+                    ledger.commit();
+                    self.commit = number;
+                }
+                self.out.pile.apply(record, self.commit, at, self.time);
+            }
+        }
+    }
+
+    fn name_side(&mut self, number: u32, body: Location) {
+        if body.segment != number {
+            self.out.named.insert(body.segment);
         }
     }
 
@@ -340,6 +429,11 @@ impl Gather<'_, '_> {
             Some(front) => front.last_seq <= base.seq,
             None => number < base.segment,
         });
+        if !settled {
+            // What its commits changed is only in snapshots.
+            self.broken();
+            self.seq = self.seq.max(front.map_or(0, |front| front.last_seq));
+        }
         let mut window = Window::new(main.file.clone())?;
         let ordinals: HashMap<u64, u32> =
             main.places.iter().flat_map(|places| places.iter()).map(|(&o, &place)| (place, o)).collect();
@@ -347,6 +441,7 @@ impl Gather<'_, '_> {
         let around = Around { group: None, start: RECORDS };
         let path: Arc<str> = main.path.as_str().into();
         let mut survivors: Vec<(Delivery, Spot, Option<u32>, bool)> = Vec::new();
+        let mut kept: Vec<(Kept, Spot, Option<u32>, bool)> = Vec::new();
         let mut last_body = None;
         walk::records(&mut window, around, from, until, &mut |seen| {
             let Seen::Record(Found { at, header, meta, searched, .. }) = seen else { return Ok(()) };
@@ -359,9 +454,14 @@ impl Gather<'_, '_> {
             }
             match meta.map(|meta| Record::decode(&header, meta)) {
                 Some(Ok(Some(Record::Delivery(delivery)))) => {
-                    let body = near(last_body, &delivery, searched);
+                    let body = near(last_body, &Placement::from(&*delivery), searched);
                     let spot = Spot { path: path.clone(), delivery: at, body };
                     survivors.push((*delivery, spot, ordinal, searched));
+                }
+                Some(Ok(Some(Record::Kept(found)))) => {
+                    let body = near(last_body, &Placement::from(&*found), searched);
+                    let spot = Spot { path: path.clone(), delivery: at, body };
+                    kept.push((*found, spot, ordinal, searched));
                 }
                 Some(Ok(Some(record))) if !settled && !searched => {
                     let nowhere = Location { segment: number, ordinal: 0 };
@@ -373,8 +473,21 @@ impl Gather<'_, '_> {
         })?;
         let mut rest = Vec::new();
         for (delivery, spot, ordinal, searched) in survivors {
-            self.name_side(number, &delivery);
+            self.name_side(number, delivery.body);
             rest.extend(self.survivor(number, delivery, spot, ordinal, searched, settled));
+        }
+        for (found, spot, ordinal, searched) in kept {
+            self.name_side(number, found.body);
+            let ledger = &mut self.out.ledger;
+            match searched {
+                true if settled || spot.body.is_none() => {}
+                true => ledger.loose(found, spot),
+                false if settled => ledger.found(found, spot),
+                false => {
+                    let at = ordinal.map(|ordinal| Location { segment: number, ordinal });
+                    ledger.survivor(&found, at, spot);
+                }
+            }
         }
         let known: BTreeSet<u32> = ordinals.into_values().collect();
         self.by_order(number, rest, &known, settled);
@@ -487,26 +600,54 @@ impl Gather<'_, '_> {
             if header.kind == kind::BODY {
                 last_body = Some((at, u64::from(header.data_len), searched));
             }
-            if let Some(Ok(Some(Record::Delivery(d)))) = meta.map(|meta| Record::decode(&header, meta)) {
-                let body = near(last_body, &d, searched);
-                if body.is_some() || self.shelf.sides.contains_key(&d.body.segment) && !searched {
-                    self.out.named.insert(d.body.segment);
-                    let row = d.row(Location { segment: 0, ordinal: 0 }, ModSeq(0));
-                    let spot = Spot { path: name.clone(), delivery: at, body };
-                    self.out.pile.stray(d.mailbox, d.account, row, Some(spot));
+            match meta.map(|meta| Record::decode(&header, meta)) {
+                Some(Ok(Some(Record::Delivery(d)))) => {
+                    let body = near(last_body, &Placement::from(&*d), searched);
+                    if body.is_some() || self.shelf.sides.contains_key(&d.body.segment) && !searched {
+                        self.out.named.insert(d.body.segment);
+                        let row = d.row(Location { segment: 0, ordinal: 0 }, ModSeq(0));
+                        let spot = Spot { path: name.clone(), delivery: at, body };
+                        self.out.pile.stray(d.mailbox, d.account, row, Some(spot));
+                    }
                 }
+                Some(Ok(Some(Record::Kept(kept)))) => {
+                    let body = near(last_body, &Placement::from(&*kept), searched);
+                    if body.is_some() || self.shelf.sides.contains_key(&kept.body.segment) && !searched {
+                        self.out.named.insert(kept.body.segment);
+                        let spot = Spot { path: name.clone(), delivery: at, body };
+                        self.out.ledger.loose(*kept, spot);
+                    }
+                }
+                _ => {}
             }
             Ok(())
         })
     }
 }
 
-/// The body right before a delivery, if it is as long as that one says.
-fn near(last: Option<(u64, u64, bool)>, delivery: &Delivery, searched: bool) -> Option<u64> {
-    let (at, octets, body_searched) = last?;
-    let wanted =
-        (u64::from(delivery.size) + u64::from(delivery.replaces)).checked_sub(delivery.prefix.len() as u64)?;
-    (octets == wanted && (!searched || body_searched)).then_some(at)
+/// The body of a message that a record is about.
+fn body_of(record: &Record) -> Option<Location> {
+    match record {
+        Record::Delivery(delivery) => Some(delivery.body),
+        Record::Kept(kept) => Some(kept.body),
+        _ => None,
+    }
+}
+
+/// Everything that can be read in a snapshot, with where it lies.
+fn each_item(file: &Arc<dyn File>, path: &str, each: &mut dyn FnMut(Item, Place)) -> io::Result<()> {
+    let mut window = Window::new(file.clone())?;
+    let (until, around) = (window.len, Around { group: None, start: 0 });
+    let path: Arc<str> = path.into();
+    // Nothing that a sender wrote is in a snapshot as it came: what is searched for is as good as what is followed.
+    walk::records(&mut window, around, snapshot::format::PAGE as u64, until, &mut |seen| {
+        if let Seen::Record(Found { at, header, meta: Some(meta), .. }) = seen
+            && let Ok(Some(item)) = Item::decode(&header, meta)
+        {
+            each(item, Place { path: path.clone(), at });
+        }
+        Ok(())
+    })
 }
 
 /// What a snapshot's record says.
@@ -516,19 +657,18 @@ fn put(pile: &mut Pile, item: Item) {
         Item::Rows { mailbox, blocks } => {
             blocks.iter().flat_map(|b| b.rows()).for_each(|row| pile.place(mailbox, row));
         }
-        Item::Entry { key, value } => {
-            // Of a damaged snapshot: as much as stands for itself.
-            if let Some((number, side)) = keys::side(&key, &value) {
-                pile.sides.entry(number).or_insert(Some(side.octets));
-            } else if let Some((name, line)) = keys::line(&key, &value) {
-                pile.waiting.insert(name, line.content.is_some());
-            } else if let Some(block) = keys::retained_block(&key, &value)
-                && let Some(id) = keys::retained_from(&key)
-                && let Some(account) = pile.mailbox(id).account
-            {
-                block.rows().for_each(|row| pile.stray(id, account, row, None));
-            }
-        }
-        Item::Head { .. } | Item::Vanished { .. } | Item::End(_) => {}
+        Item::Entry { .. } | Item::Head { .. } | Item::Vanished { .. } | Item::End(_) => {}
+    }
+}
+
+/// What an entry of a damaged snapshot says: as much as stands for itself.
+fn entry(pile: &mut Pile, key: &[u8], value: &[u8]) {
+    if let Some((number, side)) = keys::side(key, value) {
+        pile.sides.entry(number).or_insert(Some(side.octets));
+    } else if let Some(block) = keys::retained_block(key, value)
+        && let Some(id) = keys::retained_from(key)
+        && let Some(account) = pile.mailbox(id).account
+    {
+        block.rows().for_each(|row| pile.stray(id, account, row, None));
     }
 }

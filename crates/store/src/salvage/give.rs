@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use wire::flag::Keyword;
 
+use super::books::Books;
 use super::content::{self, Content, Spot, Why};
 use super::gather::Gathered;
 use super::pile::{Known, Pile, Stray};
@@ -22,10 +23,6 @@ const TELL: u64 = 500;
 pub(crate) fn give(to: &mut Salvage<'_>, shelf: &mut Shelf, from: Gathered) -> io::Result<Tally> {
     let (people, logins, paths) = people(&from.pile);
     to.sink.people(&people)?;
-    let waiting = from.pile.waiting.values().filter(|&&names| names).count();
-    if waiting > 0 {
-        to.note(format!("{waiting} messages on their way to other hosts are not salvaged"))?;
-    }
     let mut give = Give {
         to,
         shelf,
@@ -37,6 +34,7 @@ pub(crate) fn give(to: &mut Salvage<'_>, shelf: &mut Shelf, from: Gathered) -> i
     };
     give.mailboxes(&paths)?;
     give.strays()?;
+    give.books()?;
     give.orphans()?;
     Ok(give.tally)
 }
@@ -70,6 +68,7 @@ fn people(pile: &Pile) -> Names {
             paths.insert(mailbox, path);
         }
         people.accounts.push(Person {
+            id,
             login: login.clone(),
             known: account.login.is_some(),
             password: account.password.clone(),
@@ -227,7 +226,7 @@ impl Give<'_, '_> {
             return Err(Why("another message lies in its place".into()));
         }
         self.from.named.insert(delivery.body.segment);
-        content::open(self.shelf, delivery, near)
+        content::open(self.shelf, (&delivery).into(), near)
     }
 
     /// Messages that were expunged, or of which nobody knows where they were.
@@ -254,6 +253,18 @@ impl Give<'_, '_> {
         if unreadable > 0 {
             self.to.note(format!("{unreadable} messages that were expunged cannot be read"))?;
         }
+        Ok(())
+    }
+
+    /// What is in no mailbox.
+    fn books(&mut self) -> io::Result<()> {
+        let Gathered { ledger, named, whole, .. } = &mut self.from;
+        let mut books = Books::new(self.shelf, ledger, named, *whole);
+        let taken = self.to.sink.books(&mut books)?;
+        self.tally.waiting = taken.waiting;
+        self.tally.waiting_lost = taken.lost;
+        self.tally.octets += taken.octets;
+        self.tally.whole = *whole;
         Ok(())
     }
 

@@ -8,10 +8,15 @@
 //! A message is given once for each mailbox that it is in. One that was expunged and can still be read, or of which
 //! nobody knows any more where it was, goes to [`Folder::Recovered`], unless the account has it anyway. What the newest
 //! good snapshot does not hold, or the log says was given up, is gone on purpose.
+//!
+//! What is in no mailbox is in the [`Books`]: the sink is given them to read, for it knows what their lines mean and which
+//! of their messages anybody still waits for.
 
+mod books;
 mod content;
 mod gather;
 mod give;
+mod ledger;
 mod pile;
 mod shelf;
 pub(crate) mod walk;
@@ -22,10 +27,12 @@ use std::sync::{Arc, PoisonError};
 
 use wire::flag::{Keyword, SpecialUse, SystemFlags};
 
-use crate::id::InternalDate;
+use crate::id::{AccountId, InternalDate};
 use crate::state::usage::Quota;
 use crate::vfs::{BadSectors, Patient, ReadOnly, Vfs};
 use content::Content;
+
+pub use books::{Books, FoundLine, FoundMessage, FoundOctets, LooseMessage, Taken};
 
 /// How far a salvage has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,8 @@ pub enum Pace {
 /// An account, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
+    /// Its number in the ruined store, which lines of books may have.
+    pub id: AccountId,
     /// Its login name; one of ours if it is lost.
     pub login: String,
     /// Whether the login name is its own.
@@ -157,6 +166,11 @@ pub trait Sink {
     /// # Errors
     /// Its own.
     fn lost(&mut self, lost: &Lost) -> io::Result<()>;
+    /// After all mailboxes: the books. Says what it took of their messages.
+    ///
+    /// # Errors
+    /// Its own.
+    fn books(&mut self, books: &mut Books<'_>) -> io::Result<Taken>;
     /// At any time: what was found amiss.
     ///
     /// # Errors
@@ -184,6 +198,13 @@ pub struct Tally {
     pub damaged: u64,
     /// Messages that are lost.
     pub lost: u64,
+    /// Messages in no mailbox that somebody still waits for, as the sink counts them.
+    pub waiting: u64,
+    /// Such messages that cannot be read.
+    pub waiting_lost: u64,
+    /// All that was written since the snapshot that is believed is there, undamaged. Otherwise some of `waiting` may have
+    /// been sent, and others may be missing without a trace.
+    pub whole: bool,
     /// Octets of all that was given.
     pub octets: u64,
     /// Sectors of 512 octets that the disk did not give.

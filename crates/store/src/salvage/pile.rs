@@ -71,8 +71,6 @@ pub(crate) struct Pile {
     pub(crate) sides: BTreeMap<u32, Option<u64>>,
     /// What was expunged before this was given up on purpose.
     pub(crate) forgotten: u64,
-    /// Lines of books that name a message, by name, and whether they do at last.
-    pub(crate) waiting: BTreeMap<Vec<u8>, bool>,
 }
 
 impl Pile {
@@ -194,10 +192,8 @@ impl Pile {
             Record::SideGone { number } => drop(self.sides.insert(number, None)),
             Record::Forgotten { before } => self.forgotten = self.forgotten.max(before),
             Record::Commit { .. } | Record::Epoch { .. } | Record::Undeleted { .. } => {}
-            // Not mail that anybody has in a mailbox. What is kept names its line, which may itself be lost.
-            Record::Kept(kept) => drop(self.waiting.insert(kept.name, true)),
-            Record::Line { name, content, .. } => drop(self.waiting.insert(name, content.is_some())),
-            Record::LineGone { name } => drop(self.waiting.insert(name, false)),
+            // Not what anybody has in a mailbox: see `ledger`.
+            Record::Kept(_) | Record::Line { .. } | Record::LineGone { .. } => {}
             other => self.name(other),
         }
     }

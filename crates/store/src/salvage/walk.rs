@@ -55,6 +55,8 @@ pub(crate) enum Seen<'a> {
         to: u64,
         what: &'static str,
     },
+    /// Records may be missing between the one before and the next.
+    Gap,
 }
 
 pub(crate) type Tell<'a> = &'a mut dyn FnMut(Seen<'_>) -> io::Result<()>;
@@ -159,6 +161,7 @@ pub(crate) fn records(
         let header = match window.header(at)? {
             Some(header) => header,
             None => {
+                tell(Seen::Gap)?;
                 let Some(found) = search(window, at + 8, until)? else { return Ok(()) };
                 (at, searched) = (found, true);
                 continue;
@@ -169,7 +172,7 @@ pub(crate) fn records(
         match at.checked_add(header.total()).filter(|&next| next <= until) {
             Some(next) => at = next,
             // It says that it is longer than what it is in.
-            None => return Ok(()),
+            None => return tell(Seen::Gap),
         }
     }
     Ok(())
