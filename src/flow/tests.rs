@@ -1,6 +1,7 @@
 //! The road against a real store: who gets what, in whose name it may travel, what stands before the message.
 
 mod allowances;
+mod utf8;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Home {
 
     /// Sends a message (lines ended by LF here), from elsewhere or from an account.
     async fn send(&self, from: Option<u32>, to: &[&str], message: &str) -> Result<usize, Error> {
-        let mut intake = Intake::new(&self.house, from.is_some());
+        let mut intake = Intake::new(&self.house, from.is_some(), false);
         intake.push(message.replace('\n', "\r\n").as_bytes());
         let origin = Origin {
             peer: "2001:db8::1".parse().unwrap(),

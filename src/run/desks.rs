@@ -145,7 +145,7 @@ fn offers(role: Role) -> Offers {
         dsn: submission,
         require_tls: true,
         future_release: submission.then_some(future_release),
-        smtputf8: false,
+        smtputf8: true,
     }
 }
 

@@ -19,3 +19,4 @@ mod replies;
 mod routes;
 mod survive;
 mod tls;
+mod utf8;
