@@ -591,6 +591,8 @@ mod tests {
             // The Kelvin sign is a K, and a Greek question mark is a semicolon, which wants quotes.
             (&["\u{212a}im@x.org", "kim@x.org"], "kim@x.org"),
             (&["a\u{37e}@x.org", "\"a;\"@x.org"], "\"a;\"@x.org"),
+            // A small letter with its mark is one character, the capital is two.
+            (&["H\u{331}a@x.org", "\u{1e96}a@x.org", "h\u{331}A@x.org"], "\u{1e96}a@x.org"),
             (&["stra\u{df}e@x.org"], "stra\u{df}e@x.org"),
         ] {
             let set: std::collections::HashSet<Address> =
