@@ -66,10 +66,13 @@ mod tests {
             ("Anna@Example.org", "anna@example.org", "example.org"),
             (" a.b+c@b.test\t", "a.b+c@b.test", "b.test"),
             ("\"anna\"@b.test", "anna@b.test", "b.test"),
+            ("J\u{d6}rg@B\u{fc}cher.test", "j\u{f6}rg@xn--bcher-kva.test", "xn--bcher-kva.test"),
+            ("jo\u{308}rg@b.test", "j\u{f6}rg@b.test", "b.test"),
         ] {
             assert_eq!(address(given).unwrap(), (kept.to_owned(), of.to_owned()));
         }
-        for given in ["", "anna", "@b.test", "anna@", "a b@b.test", "ü@b.test", "a@[192.0.2.1]", "a@b@c.test"]
+        for given in
+            ["", "anna", "@b.test", "anna@", "a b@b.test", "a\u{9b}@b.test", "a@[192.0.2.1]", "a@b@c.test"]
         {
             assert!(matches!(address(given), Err(Error::BadAddress { .. })), "{given:?}");
         }

@@ -1,5 +1,7 @@
 //! The queue, as an administrator sees and changes it; and what became of messages.
 
+use wire::addr::Domain;
+
 use super::{Admin, Answer, Error, FateRow, QueueChange, QueuePage, QueueRecipient, QueueRow, QueueWhich};
 use crate::clock;
 use crate::disk;
@@ -106,11 +108,10 @@ impl Admin {
         disk::blocking(|| {
             change::each(&self.store, &Which::default(), None, |found| {
                 let entry = &found.queued.entry;
-                let sender = entry.from.trim_start_matches('<').trim_end_matches('>');
                 let message = *found.queued.id == *asked
                     || entry.message_id == asked
-                    || sender.eq_ignore_ascii_case(asked);
-                let one = |r: &QueueRecipient| message || r.to.eq_ignore_ascii_case(asked);
+                    || fate::is_address(&entry.from, asked);
+                let one = |r: &QueueRecipient| message || fate::is_address(&r.to, asked);
                 let mut row = row(&found);
                 row.recipients.retain(one);
                 if !row.recipients.is_empty() {
@@ -156,6 +157,11 @@ fn unreadable(why: store::ReadError) -> Error {
 impl From<QueueWhich> for Which {
     fn from(which: QueueWhich) -> Which {
         let QueueWhich { ids, from, to, domain, held } = which;
+        // As it stands in addresses.
+        let domain = domain.map(|domain| match Domain::parse(domain.as_bytes()) {
+            Ok(parsed) => parsed.to_string(),
+            Err(_) => domain,
+        });
         Which { ids, from, to, domain, held }
     }
 }

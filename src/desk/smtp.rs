@@ -50,7 +50,7 @@ impl SmtpDesk {
             Question::Rcpt(recipient) => self.rcpt(recipient).await,
             Question::DataBegin => match &mut self.transaction {
                 Some(t) => {
-                    t.intake = Some(Intake::new(&self.house, self.session.is_some()));
+                    t.intake = Some(Intake::new(&self.house, self.session.is_some(), t.mail.smtputf8));
                     Answer::Accepted
                 }
                 None => out_of_order(),
@@ -165,6 +165,7 @@ impl SmtpDesk {
             envid: mail.envid,
             hold_until,
             require_tls: mail.require_tls,
+            smtputf8: mail.smtputf8,
         };
         match self.house.take(intake, origin, envelope).await {
             Ok(committed) => {

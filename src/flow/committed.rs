@@ -38,7 +38,8 @@ impl Routed {
         let replaces = u32::try_from(replaces).map_err(|_| Error::HeaderTooLong)?;
         // Trace alone needs an empty line when the message begins with its body; an edited header has it.
         let bare = header.is_none() && received.header.is_bare();
-        let common = received_field(&received, &house.hostname, &now);
+        let common = received_field(&received, &house.hostname, &now, true);
+        let utf8 = needs_smtputf8(&received);
 
         let mut batch = Batch::new();
         let prefixes: Vec<Vec<u8>> = deliveries
@@ -63,7 +64,8 @@ impl Routed {
         let sender = received.envelope.reverse_path.to_string();
         let abroad: Vec<Address> = remote.iter().map(|remote| remote.address.clone()).collect();
         let outgoing = (!remote.is_empty()).then(|| {
-            let mut octets = common.clone().into_bytes();
+            // RFC 6531 s.3.7.3: what travels without SMTPUTF8 has trace in ASCII.
+            let mut octets = received_field(&received, &house.hostname, &now, utf8).into_bytes();
             octets.extend_from_slice(header.as_deref().unwrap_or_default());
             if bare {
                 octets.extend_from_slice(b"\r\n");
@@ -74,7 +76,9 @@ impl Routed {
                 let signatures = house.keyring.sign(fields, hash, now.unix);
                 octets = [signatures.as_bytes(), &octets].concat();
             }
-            (entry(&received, &message_id, now.unix), recipients(&received, remote, now.unix), octets)
+            let mut entry = entry(&received, &message_id, now.unix);
+            entry.eight_bit |= !octets.is_ascii();
+            (entry, recipients(&received, remote, now.unix), octets)
         });
         let body = batch.body(received.body);
         for (d, octets) in deliveries.iter().zip(prefixes) {
@@ -109,6 +113,13 @@ impl Routed {
     }
 }
 
+/// Whether hosts to come must offer SMTPUTF8, whoever of its recipients is there (RFC 6531 s.3.4). That it was said with the
+/// message does not tell (s.3.6). Raw octets in the header of what came without it are nobody's promise: they go as they
+/// came.
+fn needs_smtputf8(received: &Received) -> bool {
+    received.utf8_header || !received.envelope.reverse_path.is_ascii()
+}
+
 /// What the queue is told of a message.
 fn entry(received: &Received, message_id: &str, now: i64) -> Entry {
     let envelope = &received.envelope;
@@ -121,7 +132,7 @@ fn entry(received: &Received, message_id: &str, now: i64) -> Entry {
         message_id: message_id.to_owned(),
         subject: received.header.subject().unwrap_or_default(),
         eight_bit: received.eight_bit,
-        utf8: false,
+        utf8: needs_smtputf8(received),
         require_tls: envelope.require_tls,
         // RFC 8689 s.4.2: REQUIRETLS counts where both are said.
         tls_optional: !envelope.require_tls && received.header.value("TLS-Required").is_some_and(no),
@@ -158,8 +169,8 @@ fn log_deliveries(house: &House, id: &str, deliveries: &[Delivery], outcomes: &[
     }
 }
 
-/// The `Received` field (RFC 5321 s.4.4), folded so that no line is long.
-fn received_field(received: &Received, hostname: &str, now: &clock::Date) -> String {
+/// The `Received` field (RFC 5321 s.4.4, RFC 6531 s.3.7.3), folded so that no line is long. `utf8`: UTF-8 may stand in it.
+fn received_field(received: &Received, hostname: &str, now: &clock::Date, utf8: bool) -> String {
     let origin = &received.origin;
     let peer = match origin.peer.to_canonical() {
         std::net::IpAddr::V4(ip) => format!("[{ip}]"),
@@ -168,13 +179,13 @@ fn received_field(received: &Received, hostname: &str, now: &clock::Date) -> Str
     let tls = origin.tls.as_ref().map_or_else(String::new, |t| format!(" ({} {})", t.version, t.cipher));
     // RFC 5321 s.7.2: naming one recipient of several would tell the others.
     let only = match received.envelope.recipients.as_slice() {
-        [only] => format!("\r\n\tfor {}", only.path),
+        [only] if utf8 || only.path.is_ascii() => format!("\r\n\tfor {}", only.path),
         _ => String::new(),
     };
     format!(
         "Received: from {} ({peer})\r\n\tby {hostname} (Penfold) with {}{tls}\r\n\tid {}{only};\r\n\t{now}\r\n",
         clean(&origin.helo),
-        origin.with(),
+        origin.with(received.envelope.smtputf8),
         received.id,
     )
 }

@@ -147,7 +147,11 @@ impl Header {
         let value = field.get(memchr(b':', field)? + 1..)?.trim_ascii();
         let value = value.strip_prefix(b"<").unwrap_or(value);
         let value = value.strip_suffix(b">").unwrap_or(value);
-        Some(value.iter().take(200).map(|&b| if b.is_ascii_graphic() { b as char } else { '?' }).collect())
+        let value = value.get(..200).unwrap_or(value);
+        let printable = |c: char| c.is_ascii_graphic() || !c.is_ascii() && !c.is_control();
+        // RFC 6532 s.3.3 lets UTF-8 stand there.
+        let text = String::from_utf8_lossy(value);
+        Some(text.trim_end_matches('\u{fffd}').chars().map(|c| if printable(c) { c } else { '?' }).collect())
     }
 
     /// The beginning of the `Subject`, decoded: at most 100 characters.
@@ -229,6 +233,22 @@ mod tests {
             assert!(!edited.windows(3).any(|w| w == b"Bcc"));
             assert!(edited.ends_with(b"c@y.test>;\r\nDate: now\r\n"));
         }
+    }
+
+    #[test]
+    fn a_message_id_is_printable_and_not_long() {
+        let long = format!("<a{}>", "\u{fc}".repeat(200));
+        for (value, id) in [
+            ("<a.b@x.test>", "a.b@x.test"),
+            ("<gr\u{fc}n@x.test>", "gr\u{fc}n@x.test"),
+            ("<a b\u{9b}\tc>", "a?b??c"),
+            (&long, &format!("a{}", "\u{fc}".repeat(99))),
+        ] {
+            let h = header(format!("Message-ID: {value}\r\n\r\n").as_bytes(), 9);
+            assert_eq!(h.message_id().as_deref(), Some(id), "{value}");
+        }
+        let h = header(b"Message-ID: <gr\xfcn@x.test>\r\n\r\n", 9);
+        assert_eq!(h.message_id().as_deref(), Some("gr\u{fffd}n@x.test"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::dkim::{Hash, Reading};
 use super::header::{Catcher, Header};
 use super::{Error, House};
 use crate::clock;
+use crate::mime::Headers;
 
 /// Where a message came from: what trace headers and the log tell of it.
 #[derive(Clone, Debug)]
@@ -28,10 +29,15 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The `with` keyword of RFC 3848: ESMTP, then S inside TLS, then A when authenticated.
+    /// The `with` keyword of RFC 3848: ESMTP, then S inside TLS, then A when authenticated; of RFC 6531 s.4.3 where
+    /// SMTPUTF8 was said.
     #[must_use]
-    pub fn with(&self) -> &'static str {
-        match (self.extended, self.tls.is_some(), self.account.is_some()) {
+    pub fn with(&self, smtputf8: bool) -> &'static str {
+        match (self.extended || smtputf8, self.tls.is_some(), self.account.is_some()) {
+            (_, false, false) if smtputf8 => "UTF8SMTP",
+            (_, true, false) if smtputf8 => "UTF8SMTPS",
+            (_, false, true) if smtputf8 => "UTF8SMTPA",
+            (_, true, true) if smtputf8 => "UTF8SMTPSA",
             (false, _, _) => "SMTP",
             (true, false, false) => "ESMTP",
             (true, true, false) => "ESMTPS",
@@ -73,6 +79,8 @@ pub struct Envelope {
     pub hold_until: Option<i64>,
     /// REQUIRETLS (RFC 8689).
     pub require_tls: bool,
+    /// SMTPUTF8 was said (RFC 6531), whether or not anything needs it.
+    pub smtputf8: bool,
 }
 
 impl Envelope {
@@ -80,7 +88,15 @@ impl Envelope {
     #[must_use]
     pub fn plain(reverse_path: ReversePath, recipients: Vec<ForwardPath>) -> Envelope {
         let recipients = recipients.into_iter().map(Recipient::from).collect();
-        Envelope { reverse_path, recipients, ret: None, envid: None, hold_until: None, require_tls: false }
+        Envelope {
+            reverse_path,
+            recipients,
+            ret: None,
+            envid: None,
+            hold_until: None,
+            require_tls: false,
+            smtputf8: false,
+        }
     }
 }
 
@@ -90,19 +106,22 @@ pub struct Intake {
     catcher: Catcher,
     /// Of what is submitted: it may be signed.
     reading: Option<Reading>,
+    /// Of what came with SMTPUTF8: whether it needs that further on.
+    headers: Option<Headers>,
     eight_bit: bool,
     failed: Option<Error>,
 }
 
 impl Intake {
-    /// Nothing taken yet. `submitted`: by one of our own.
+    /// Nothing taken yet. `submitted`: by one of our own; `smtputf8`: as its envelope says.
     #[must_use]
-    pub fn new(house: &House, submitted: bool) -> Intake {
+    pub fn new(house: &House, submitted: bool, smtputf8: bool) -> Intake {
         let reading = submitted.then(Reading::default);
         Intake {
             spool: house.store.spool(),
             catcher: Catcher::default(),
             reading,
+            headers: smtputf8.then(Headers::default),
             eight_bit: false,
             failed: None,
         }
@@ -115,6 +134,9 @@ impl Intake {
             self.eight_bit |= !octets.is_ascii();
             if let Some(reading) = &mut self.reading {
                 reading.push(octets);
+            }
+            if let Some(headers) = &mut self.headers {
+                headers.push(octets);
             }
             if let Err(e) = self.spool.push(octets) {
                 self.failed = Some(spool_error(&e));
@@ -144,6 +166,7 @@ impl Intake {
             origin,
             envelope,
             header,
+            utf8_header: self.eight_bit && self.headers.is_some_and(|headers| !headers.are_ascii()),
             eight_bit: self.eight_bit,
             body_hash,
             body,
@@ -192,6 +215,8 @@ pub struct Received {
     pub envelope: Envelope,
     /// Its header.
     pub header: Header,
+    /// It came with SMTPUTF8, and header fields of it, or of a part of it, have octets above 127.
+    pub utf8_header: bool,
     /// Whether it has octets above 127.
     pub eight_bit: bool,
     /// The hash of its body for signatures, of what was submitted.
@@ -213,11 +238,11 @@ mod tests {
             tls: None,
             account: None,
         };
-        assert_eq!(o.with(), "ESMTP");
+        assert_eq!((o.with(false), o.with(true)), ("ESMTP", "UTF8SMTP"));
         o.tls = Some(TlsFacts::default());
-        assert_eq!(o.with(), "ESMTPS");
+        assert_eq!((o.with(false), o.with(true)), ("ESMTPS", "UTF8SMTPS"));
         o.extended = false;
-        assert_eq!(o.with(), "SMTP");
+        assert_eq!((o.with(false), o.with(true)), ("SMTP", "UTF8SMTPS"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod allowances;
 mod changes;
+mod utf8;
 
 use std::sync::Arc;
 
@@ -84,7 +85,7 @@ impl Home {
 
     /// Sends a message (lines ended by LF here), from elsewhere or from an account.
     async fn send(&self, from: Option<u32>, to: &[&str], message: &str) -> Result<usize, Error> {
-        let mut intake = Intake::new(&self.house, from.is_some());
+        let mut intake = Intake::new(&self.house, from.is_some(), false);
         intake.push(message.replace('\n', "\r\n").as_bytes());
         let origin = Origin {
             peer: "2001:db8::1".parse().unwrap(),

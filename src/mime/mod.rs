@@ -25,6 +25,30 @@ pub use digest::{Digest, Part, SearchHeader, Sent};
 pub use section::{What, header_fields, locate};
 pub use transfer::Encoding;
 
+/// Looks at the header fields of a message and of all its parts while it streams by: whether it can travel as mail of
+/// before RFC 6532.
+pub struct Headers(walk::Walker);
+
+impl Default for Headers {
+    fn default() -> Headers {
+        Headers(walk::Walker::new())
+    }
+}
+
+impl Headers {
+    /// The next octets of the message.
+    pub fn push(&mut self, octets: &[u8]) {
+        self.0.push(octets);
+    }
+
+    /// The message is whole: whether its header fields are ASCII. Not, to be on the safe side, if there are more of them
+    /// than are looked at, or a message in it says itself that its fields are not (`message/global`, RFC 6532 s.3.7).
+    #[must_use]
+    pub fn are_ascii(self) -> bool {
+        self.0.headers_are_ascii()
+    }
+}
+
 /// Octets read at a time of a message that is not in memory.
 const WINDOW: usize = 256 * 1024;
 

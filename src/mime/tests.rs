@@ -128,6 +128,44 @@ fn shapes_of_tricky_messages() {
 }
 
 #[test]
+fn headers_outside_ascii_are_found_at_any_level() {
+    let deep = |levels: usize, end: &str| {
+        let nested: String = (0..levels)
+            .map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n"))
+            .collect();
+        nested + end
+    };
+    let long = format!("X: {}\n\nx", "x".repeat(2 * wire::limits::HEADER));
+    for (message, ascii) in [
+        ("", true),
+        ("Subject: x\n\ngr\u{fc}n\n", true),
+        ("Subject: gr\u{fc}n\n\nx\n", false),
+        ("Subject: x\nX: \u{fc}", false),
+        (&deep(1, "Content-Type: text/plain\n\ngr\u{fc}n\n--b\nX: gr\u{fc}n\n\n"), true),
+        (&deep(1, "\n--b0\nContent-Type: text/plain; name=\u{fc}\n\nx"), false),
+        (&deep(1, "\n--b0--\nX: \u{fc}\n\n"), true),
+        (&deep(40, "Content-Type: message/rfc822\n\nSubject: x\n\n\u{fc}"), true),
+        (&deep(40, "Content-Type: message/rfc822\n\nSubject: \u{fc}\n\nx"), false),
+        ("Content-Type: Message/Global-headers\n\nx", false),
+        // What is not looked at.
+        (&deep(60, "X: x\n\n"), false),
+        (&long, false),
+    ] {
+        let octets = message.replace('\n', "\r\n").into_bytes();
+        for piece in [1, 7, usize::MAX] {
+            let mut headers = Headers::default();
+            octets.chunks(piece.min(octets.len().max(1))).for_each(|piece| headers.push(piece));
+            assert_eq!(
+                headers.are_ascii(),
+                ascii,
+                "{:?}",
+                text(&octets).chars().take(200).collect::<String>()
+            );
+        }
+    }
+}
+
+#[test]
 fn nesting_and_parts_stop_at_their_limits() {
     let mut deep = String::new();
     for i in 0..1_000 {

@@ -19,6 +19,9 @@ const LINE: usize = 512;
 /// Octets of the headers of one message, its parts included, that are looked into.
 const HEADERS: usize = 2 * HEADER;
 
+/// What a part is called that has parts which are not looked into.
+const OPAQUE: Option<(&str, &str)> = Some(("application", "octet-stream"));
+
 /// What a part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -273,7 +276,7 @@ impl Walker {
             node.kind = if opaque { Kind::Leaf } else { Kind::Message };
         }
         if opaque {
-            node.facts.default = Some(("application", "octet-stream"));
+            node.facts.default = OPAQUE;
         } else if media_type(&content_type.value).is_some() && node.facts.default != Some(("text", "plain")) {
             node.facts.default = None;
         }
@@ -297,6 +300,25 @@ impl Walker {
             node.kind = Kind::Leaf;
             node.facts.default = Some(("text", "plain"));
         }
+    }
+
+    /// The message has ended: whether the fields of all headers are ASCII, and there are no others.
+    pub(super) fn headers_are_ascii(self) -> bool {
+        let nodes = self.finish();
+        let seen: usize = nodes.iter().map(|node| node.facts.section.len()).sum();
+        let global = |node: &Node| {
+            let field =
+                header::find(&node.facts.section, "Content-Type").map(parametrised).unwrap_or_default();
+            media_type(&field.value).is_some_and(|(kind, sub)| {
+                kind.eq_ignore_ascii_case(b"message")
+                    && sub.get(..6).is_some_and(|sub| sub.eq_ignore_ascii_case(b"global"))
+            })
+        };
+        let all = nodes.len() < MIME_PARTS && seen < HEADERS;
+        all && nodes.iter().all(|node| {
+            let whole = node.facts.section.len() < HEADER && node.facts.default != OPAQUE;
+            whole && node.facts.section.is_ascii() && !global(node)
+        })
     }
 
     /// The message has ended: its entities, each before those in it.

@@ -141,7 +141,12 @@ impl Kit {
 fn offers(role: Role) -> Offers {
     let submission = role == Role::Submission;
     let future_release = FutureRelease { max_interval: limits::SMTP_HOLD, opened: clock::wall().seconds };
-    Offers { dsn: submission, require_tls: true, future_release: submission.then_some(future_release) }
+    Offers {
+        dsn: submission,
+        require_tls: true,
+        future_release: submission.then_some(future_release),
+        smtputf8: true,
+    }
 }
 
 /// Whether somebody may log in without TLS: from this host to this host, and only where that was asked for.

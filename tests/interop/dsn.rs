@@ -44,6 +44,7 @@ fn python_reads_each_part_of_a_report() {
                 arrived: Date { unix: 1_795_800_000, zone_minutes: 0 },
                 envid: None,
                 ret: Some(ret),
+                away: false,
                 original: Original { header, size: original.len() as u64, eight_bit: true, smtputf8: false },
                 recipients: &recipients,
             });

@@ -452,7 +452,7 @@ impl Report {
             head.contains("multipart/report; report-type=") && head.contains("Return-Path: <>"),
             "{text}"
         );
-        let after = unfolded.split("/delivery-status").last().unwrap();
+        let after = unfolded.split("delivery-status\r\n").last().unwrap();
         let part = after.split("\r\n--").next().unwrap();
         let groups = part.split("\r\n\r\n").map(|group| {
             let fields = group.lines().filter_map(|line| line.split_once(": "));

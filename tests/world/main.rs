@@ -21,3 +21,4 @@ mod routes;
 mod salvage;
 mod survive;
 mod tls;
+mod utf8;

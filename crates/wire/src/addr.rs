@@ -1,17 +1,20 @@
 //! Mail addresses and the paths of an envelope, parsed once into types that cannot be wrong.
 //!
 //! RFC 5321 s.4.1.2 (grammar), s.4.1.3 (address literals), s.4.5.3.1 (sizes), appendix C (source routes: accepted,
-//! dropped); RFC 5890 for domains in other scripts, which are kept as lowercase A-labels. Without SMTPUTF8
-//! (RFC 6531) a local part is ASCII. Header fields have their own grammar and are not parsed here.
+//! dropped); RFC 6531 s.3.3 (local parts in UTF-8; whether SMTPUTF8 was said is for whoever asks to know); RFC 5890
+//! for domains in other scripts, which are kept as lowercase A-labels. Header fields have their own grammar and are
+//! not parsed here.
 //!
 //! A local part is kept as what it means: `"a b"@x` holds `a b`, `"tim"@x` equals `tim@x`. Addresses compare and
-//! hash without regard to ASCII case, because this server never tells two users apart by case; printing keeps the
-//! case that was given.
+//! hash without regard to case, nor to how letters with marks are put together (RFC 6532 s.3.1), because this server
+//! never tells two users apart by either; printing keeps what was given.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 use crate::abnf;
 use crate::limits;
@@ -37,6 +40,9 @@ pub enum AddrError {
     /// Characters outside ASCII where SMTPUTF8 would be needed.
     #[error("the address has characters outside ASCII")]
     NonAscii,
+    /// Octets above 127 that are not UTF-8.
+    #[error("the address is neither ASCII nor UTF-8")]
+    Encoding,
 }
 
 /// The part before the `@`, as what it means: quotes and backslashes are gone.
@@ -44,14 +50,12 @@ pub enum AddrError {
 pub struct LocalPart(Box<str>);
 
 impl LocalPart {
-    /// Parses `Dot-string / Quoted-string` (RFC 5321 s.4.1.2).
+    /// Parses `Dot-string / Quoted-string` (RFC 5321 s.4.1.2), with UTF-8 where RFC 6531 s.3.3 lets it stand. What
+    /// steers a terminal or turns the direction of reading is nobody's name.
     ///
     /// # Errors
-    /// `NonAscii`, `TooLong` or `LocalPart`.
+    /// `Encoding`, `TooLong` or `LocalPart`.
     pub fn parse(octets: &[u8]) -> Result<LocalPart, AddrError> {
-        if !octets.is_ascii() {
-            return Err(AddrError::NonAscii);
-        }
         let meaning = match octets {
             [b'"', inner @ .., b'"'] => unquote(inner)?,
             _ if is_dot_string(octets) => octets.to_vec(),
@@ -60,8 +64,23 @@ impl LocalPart {
         if meaning.len() > limits::LOCAL_PART {
             return Err(AddrError::TooLong);
         }
-        let meaning = String::from_utf8(meaning).map_err(|_| AddrError::NonAscii)?;
+        let meaning = String::from_utf8(meaning).map_err(|_| AddrError::Encoding)?;
+        if !meaning.is_ascii() {
+            if meaning.chars().any(steers) {
+                return Err(AddrError::LocalPart);
+            }
+            // Put together otherwise it may be longer.
+            if folded(&meaning).len() > limits::LOCAL_PART {
+                return Err(AddrError::TooLong);
+            }
+        }
         Ok(LocalPart(meaning.into()))
+    }
+
+    /// Whether it can travel without SMTPUTF8.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.0.is_ascii()
     }
 
     /// What it means, without quoting. Not fit for an envelope: print it for that.
@@ -71,8 +90,27 @@ impl LocalPart {
     }
 }
 
+/// What compares: lower case, letters with marks put together (NFC). Letter by letter, so that it depends on no
+/// neighbour: both small sigmas are one letter, as there is one capital.
+fn folded(meaning: &str) -> String {
+    let nfc = ComposingNormalizerBorrowed::new_nfc();
+    let lower: String = nfc
+        .normalize(meaning)
+        .chars()
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == '\u{3c2}' { '\u{3c3}' } else { c })
+        .collect();
+    nfc.normalize(&lower).into_owned()
+}
+
+/// Control characters, line ends of Unicode, and marks that turn the direction of reading.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn is_dot_string(s: &[u8]) -> bool {
-    s.split(|&b| b == b'.').all(|atom| !atom.is_empty() && atom.iter().all(|&b| abnf::is_atext(b)))
+    let atext = |&b: &u8| abnf::is_atext(b) || !b.is_ascii();
+    s.split(|&b| b == b'.').all(|atom| !atom.is_empty() && atom.iter().all(atext))
 }
 
 fn unquote(inner: &[u8]) -> Result<Vec<u8>, AddrError> {
@@ -84,7 +122,7 @@ fn unquote(inner: &[u8]) -> Result<Vec<u8>, AddrError> {
                 Some(escaped @ 32..=126) => meaning.push(escaped),
                 _ => return Err(AddrError::LocalPart),
             },
-            _ if abnf::is_qtext_smtp(b) => meaning.push(b),
+            _ if abnf::is_qtext_smtp(b) || !b.is_ascii() => meaning.push(b),
             _ => return Err(AddrError::LocalPart),
         }
     }
@@ -117,13 +155,16 @@ impl FromStr for LocalPart {
 impl PartialEq for LocalPart {
     fn eq(&self, other: &LocalPart) -> bool {
         self.0.eq_ignore_ascii_case(&other.0)
+            || !(self.is_ascii() && other.is_ascii()) && folded(&self.0) == folded(&other.0)
     }
 }
 impl Eq for LocalPart {}
 impl Hash for LocalPart {
     fn hash<H: Hasher>(&self, h: &mut H) {
-        for b in self.0.bytes() {
-            h.write_u8(b.to_ascii_lowercase());
+        if self.is_ascii() {
+            self.0.bytes().for_each(|b| h.write_u8(b.to_ascii_lowercase()));
+        } else {
+            folded(&self.0).bytes().for_each(|b| h.write_u8(b));
         }
         h.write_u8(0xff);
     }
@@ -243,12 +284,22 @@ impl Address {
         Ok(Address { local: LocalPart::parse(local)?, domain: Domain::parse(domain)? })
     }
 
-    /// The form to look addresses up by: printed, in lowercase. Equal addresses have the same canonical form.
+    /// The form to look addresses up by: printed, in lowercase, letters with marks put together. Equal addresses have
+    /// the same canonical form, and it is an address.
     #[must_use]
     pub fn canonical(&self) -> String {
+        if !self.is_ascii() {
+            return format!("{}@{}", LocalPart(folded(&self.local.0).into()), self.domain);
+        }
         let mut text = self.to_string();
         text.make_ascii_lowercase();
         text
+    }
+
+    /// Whether it can travel without SMTPUTF8; its domain always can.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.local.is_ascii()
     }
 }
 
@@ -283,6 +334,12 @@ impl ReversePath {
             b"" => Ok(ReversePath::Null),
             inner => Address::parse(without_route(inner)?).map(ReversePath::Path),
         }
+    }
+
+    /// Whether it can travel without SMTPUTF8.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.address().is_none_or(Address::is_ascii)
     }
 
     /// The mailbox, unless it is the null path.
@@ -330,6 +387,15 @@ impl ForwardPath {
             return Ok(ForwardPath::Postmaster);
         }
         Address::parse(without_route(inner)?).map(ForwardPath::Path)
+    }
+
+    /// Whether it can travel without SMTPUTF8.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            ForwardPath::Postmaster => true,
+            ForwardPath::Path(address) => address.is_ascii(),
+        }
     }
 }
 
@@ -394,11 +460,15 @@ mod tests {
 
     #[test]
     fn addresses() {
-        use AddrError::{Domain, LocalPart, NonAscii, Shape, TooLong};
+        use AddrError::{Domain, LocalPart, Shape, TooLong};
         let long_local = format!("{}@x.org", "a".repeat(65));
         let longest_local = format!("{}@x.org", "a".repeat(64));
         let long_label = format!("a@{}.org", "b".repeat(64));
         let long_domain = format!("a@{}org", "b.".repeat(126));
+        let long_utf8 = format!("{}@x.org", "\u{fc}".repeat(33));
+        let longest_utf8 = format!("{}@x.org", "\u{fc}".repeat(32));
+        // Three octets, and six once put together as NFC has it.
+        let longer_in_nfc = format!("{}@x.org", "\u{958}".repeat(11));
         for (text, result) in [
             ("tim@example.org", Ok("tim@example.org")),
             ("Tim.B@EXAMPLE.Org", Ok("Tim.B@example.org")),
@@ -428,7 +498,18 @@ mod tests {
             ("\"@x.org", Err(LocalPart)),
             ("a\0@x.org", Err(LocalPart)),
             ("\"a\r\n\"@x.org", Err(LocalPart)),
-            ("\u{fc}@x.org", Err(NonAscii)),
+            ("J\u{f6}rg.M\u{fc}ller@x.org", Ok("J\u{f6}rg.M\u{fc}ller@x.org")),
+            ("\u{7528}\u{6237}@\u{4f8b}\u{5b50}.test", Ok("\u{7528}\u{6237}@xn--fsqu00a.test")),
+            ("\"j\u{f6}rg\"@x.org", Ok("j\u{f6}rg@x.org")),
+            ("\"j\u{f6} rg\"@x.org", Ok("\"j\u{f6} rg\"@x.org")),
+            ("\u{1f4ec}@x.org", Ok("\u{1f4ec}@x.org")),
+            (&longest_utf8, Ok(&longest_utf8)),
+            ("\"\\\u{fc}\"@x.org", Err(LocalPart)),
+            ("a\u{9b}b@x.org", Err(LocalPart)),
+            ("a\u{2028}b@x.org", Err(LocalPart)),
+            ("a\u{202e}b@x.org", Err(LocalPart)),
+            (&long_utf8, Err(TooLong)),
+            (&longer_in_nfc, Err(TooLong)),
             ("a@x.org.", Err(Domain)),
             ("a@.x.org", Err(Domain)),
             ("a@x..org", Err(Domain)),
@@ -487,6 +568,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_utf8_is_told_apart() {
+        for (octets, error) in [
+            (&b"j\xf6rg@x.org"[..], AddrError::Encoding),
+            (b"\"j\xf6rg\"@x.org", AddrError::Encoding),
+            (b"j\xc3@x.org", AddrError::Encoding),
+            (b"\xed\xa0\x80@x.org", AddrError::Encoding),
+            (b"a@b\xfccher.test", AddrError::Domain),
+        ] {
+            assert_eq!(Address::parse(octets), Err(error), "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn letters_outside_ascii_look_up_alike() {
+        for (forms, canonical) in [
+            (&["J\u{f6}rg@x.org", "jo\u{308}rg@X.org", "\"J\u{d6}RG\"@x.org"][..], "j\u{f6}rg@x.org"),
+            (
+                &["\u{39d}\u{399}\u{39a}\u{39f}\u{3a3}@x.org", "\u{3bd}\u{3b9}\u{3ba}\u{3bf}\u{3c2}@x.org"],
+                "\u{3bd}\u{3b9}\u{3ba}\u{3bf}\u{3c3}@x.org",
+            ),
+            // The Kelvin sign is a K, and a Greek question mark is a semicolon, which wants quotes.
+            (&["\u{212a}im@x.org", "kim@x.org"], "kim@x.org"),
+            (&["a\u{37e}@x.org", "\"a;\"@x.org"], "\"a;\"@x.org"),
+            // A small letter with its mark is one character, the capital is two.
+            (&["H\u{331}a@x.org", "\u{1e96}a@x.org", "h\u{331}A@x.org"], "\u{1e96}a@x.org"),
+            (&["stra\u{df}e@x.org"], "stra\u{df}e@x.org"),
+        ] {
+            let set: std::collections::HashSet<Address> =
+                forms.iter().map(|a| a.parse().expect("an address")).collect();
+            assert_eq!(set.len(), 1, "{forms:?}");
+            assert!(set.iter().all(|a| a.canonical() == canonical), "{forms:?}");
+        }
+        let [a, b] = ["jorg@x.org", "j\u{f6}rg@x.org"].map(|a| a.parse::<Address>().expect("an address"));
+        assert_ne!(a, b);
+        assert!(a.is_ascii() && !b.is_ascii());
+    }
+
+    #[test]
     fn equal_addresses_look_up_alike() {
         let set: std::collections::HashSet<Address> = ["Tim@X.org", "\"tim\"@x.ORG", "tim@x.org"]
             .iter()
@@ -497,19 +616,23 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_address()(local in "[ -~]{1,40}", domain in "([a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?\\.){0,4}[a-z]{2,6}") -> Address {
+        fn any_address()(local in "([ -~]{1,40}|[ -~\u{a0}-\u{17f}\u{300}-\u{3ff}\u{958}\u{1e00}-\u{1fff}\u{2126}\u{212a}]{1,12})", domain in "([a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?\\.){0,4}[a-z]{2,6}") -> Option<Address> {
             let quoted = local.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("\"{quoted}\"@{domain}").parse().expect("quoting makes any text a local part")
+            // Quoting makes any text a local part, unless it grows too long.
+            let parsed = format!("\"{quoted}\"@{domain}").parse();
+            assert!(parsed.is_ok() || parsed == Err(AddrError::TooLong) && !local.is_ascii(), "{local:?}");
+            parsed.ok()
         }
     }
 
     proptest! {
         #[test]
-        fn printing_parses_to_the_same(a in any_address()) {
+        fn printing_parses_to_the_same(a in any_address().prop_filter_map("too long", |a| a)) {
             prop_assert_eq!(a.to_string().parse::<Address>(), Ok(a.clone()));
             let canonical: Address = a.canonical().parse().expect("canonical forms parse");
             prop_assert_eq!(&canonical, &a);
             prop_assert_eq!(canonical.canonical(), a.canonical());
+            prop_assert_eq!(a.canonical().to_lowercase(), a.canonical());
             let path = ReversePath::Path(a);
             prop_assert_eq!(path.to_string().parse::<ReversePath>(), Ok(path));
         }

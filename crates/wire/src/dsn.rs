@@ -1,5 +1,5 @@
-//! What a sender asks about reports of delivery (RFC 3461), and xtext, in which it is written. Parsed once into types
-//! that cannot be wrong; kept decoded, and of the sizes that RFC 3461 s.5.4 names.
+//! What a sender asks about reports of delivery (RFC 3461), and xtext, in which it is written; for addresses outside ASCII
+//! RFC 6533 s.3 instead. Parsed once into types that cannot be wrong; kept decoded, and of the sizes that RFC 3461 s.5.4 names.
 
 use std::fmt;
 
@@ -156,7 +156,8 @@ pub struct OriginalRecipient {
 }
 
 impl OriginalRecipient {
-    /// Parses `addr-type ";" xtext`, as sent.
+    /// Parses `addr-type ";" xtext`, as sent; for the type `utf-8` what RFC 6533 s.3 has in place of xtext, and whatever else
+    /// stands there as it is.
     ///
     /// # Errors
     /// `TooLong` past 500 octets, `Syntax` if it is something else.
@@ -169,14 +170,20 @@ impl OriginalRecipient {
         if kind.is_empty() || !kind.iter().all(|&b| abnf::is_atext(b)) {
             return Err(DsnError::Syntax);
         }
-        let kind = std::str::from_utf8(kind).map_err(|_| DsnError::Syntax)?.into();
-        Ok(OriginalRecipient { kind, address: decode(address)? })
+        let kind: Box<str> = std::str::from_utf8(kind).map_err(|_| DsnError::Syntax)?.into();
+        if !kind.eq_ignore_ascii_case(UTF_8) {
+            return Ok(OriginalRecipient { kind, address: decode(address)? });
+        }
+        let parsed = OriginalRecipient { kind, address: decode_unitext(address)? };
+        // What stood there as it is may be longer when it is written as it should be.
+        if parsed.to_string().len() > limits::DSN_ORCPT { Err(DsnError::TooLong) } else { Ok(parsed) }
     }
 
-    /// An address of the mail's own kind.
+    /// An address of the mail's own kind, or of the one for letters outside ASCII.
     #[must_use]
-    pub fn rfc822(address: &crate::addr::Address) -> OriginalRecipient {
-        OriginalRecipient { kind: "rfc822".into(), address: address.to_string().into() }
+    pub fn of(address: &str) -> OriginalRecipient {
+        let kind = if address.is_ascii() { "rfc822" } else { UTF_8 };
+        OriginalRecipient { kind: kind.into(), address: address.into() }
     }
 
     /// The kind of address: `rfc822` as a rule.
@@ -185,19 +192,72 @@ impl OriginalRecipient {
         &self.kind
     }
 
-    /// The address, decoded: printable ASCII, and no more is known of it.
+    /// The address, decoded: printable, ASCII but for the kind `utf-8`, and no more is known of it.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
+
+    /// As it is sent where UTF-8 may not stand (RFC 6533 s.3 `utf-8-addr-xtext`): `utf-8;j\x{F6}rg@example.org`.
+    #[must_use]
+    pub fn to_ascii(&self) -> String {
+        let letter = |c: char| if c.is_ascii() { c.to_string() } else { embedded(c) };
+        self.to_string().chars().map(letter).collect()
+    }
 }
 
-/// Printed as it is sent: `rfc822;ann+2Bnews@example.org`.
+/// Printed as it is sent: `rfc822;ann+2Bnews@example.org`, `utf-8;jörg@example.org` (RFC 6533 s.3 `utf-8-addr-unitext`).
 impl fmt::Display for OriginalRecipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{};", self.kind)?;
-        encode(&self.address, f)
+        if !self.kind.eq_ignore_ascii_case(UTF_8) {
+            return encode(&self.address, f);
+        }
+        self.address.chars().try_for_each(|c| match c {
+            ' ' | '\\' | '+' | '=' => f.write_str(&embedded(c)),
+            _ => write!(f, "{c}"),
+        })
     }
+}
+
+/// The kind of addresses outside ASCII (RFC 6533 s.3).
+const UTF_8: &str = "utf-8";
+
+/// `EmbeddedUnicodeChar`.
+fn embedded(c: char) -> String {
+    format!("\\x{{{:02X}}}", u32::from(c))
+}
+
+/// Decodes `utf-8-enc-addr` (RFC 6533 s.3). What is no `EmbeddedUnicodeChar` stands as it is: such an address is not refused,
+/// but told of in reports without alteration.
+fn decode_unitext(value: &[u8]) -> Result<Box<str>, DsnError> {
+    let mut rest = std::str::from_utf8(value).map_err(|_| DsnError::Syntax)?;
+    if rest.is_empty() || rest.chars().any(|c| c.is_control() || c == ' ') {
+        return Err(DsnError::Syntax);
+    }
+    let mut text = String::with_capacity(rest.len());
+    while let Some((before, after)) = rest.split_once("\\x{") {
+        text.push_str(before);
+        match after.split_once('}').and_then(|(digits, behind)| Some((hexpoint(digits)?, behind))) {
+            Some((c, behind)) => {
+                text.push(c);
+                rest = behind;
+            }
+            None => {
+                text.push_str("\\x{");
+                rest = after;
+            }
+        }
+    }
+    text.push_str(rest);
+    Ok(text.into())
+}
+
+/// `HEXPOINT`, of what may stand in a report.
+fn hexpoint(digits: &str) -> Option<char> {
+    let good = (2..=6).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let c = char::from_u32(u32::from_str_radix(digits, 16).ok().filter(|_| good)?)?;
+    (!c.is_control()).then_some(c)
 }
 
 /// Decodes `xtext` (RFC 3461 s.4): not empty, and printable ASCII when decoded, for it goes into reports.
@@ -303,7 +363,77 @@ mod tests {
         assert_eq!(orcpt(&format!("rfc822;{}", "x".repeat(494))), Err(DsnError::TooLong));
     }
 
+    #[test]
+    fn original_recipients_outside_ascii() {
+        let long = "x".repeat(494);
+        for (sent, address, utf8, ascii) in [
+            (
+                "utf-8;j\u{f6}rg@b\u{fc}cher.test",
+                "j\u{f6}rg@b\u{fc}cher.test",
+                "utf-8;j\u{f6}rg@b\u{fc}cher.test",
+                "utf-8;j\\x{F6}rg@b\\x{FC}cher.test",
+            ),
+            (
+                "UTF-8;j\\x{f6}rg\\x{2B}x@b.test",
+                "j\u{f6}rg+x@b.test",
+                "UTF-8;j\u{f6}rg\\x{2B}x@b.test",
+                "UTF-8;j\\x{F6}rg\\x{2B}x@b.test",
+            ),
+            (
+                "utf-8;\"a\\x{20}\\x{5C}\"@b.test",
+                "\"a \\\"@b.test",
+                "utf-8;\"a\\x{20}\\x{5C}\"@b.test",
+                "utf-8;\"a\\x{20}\\x{5C}\"@b.test",
+            ),
+            (
+                "utf-8;\\x{1F4EC}@b.test",
+                "\u{1f4ec}@b.test",
+                "utf-8;\u{1f4ec}@b.test",
+                "utf-8;\\x{1F4EC}@b.test",
+            ),
+            // Not what the RFC has, and told of all the same.
+            ("utf-8;a+2Bb@x", "a+2Bb@x", "utf-8;a\\x{2B}2Bb@x", "utf-8;a\\x{2B}2Bb@x"),
+            (
+                "utf-8;a\\x{0A}\\x{110000}\\x{D800}\\x{\\x{41}\\",
+                "a\\x{0A}\\x{110000}\\x{D800}\\x{A\\",
+                "utf-8;a\\x{5C}x{0A}\\x{5C}x{110000}\\x{5C}x{D800}\\x{5C}x{A\\x{5C}",
+                "utf-8;a\\x{5C}x{0A}\\x{5C}x{110000}\\x{5C}x{D800}\\x{5C}x{A\\x{5C}",
+            ),
+        ] {
+            let orcpt = OriginalRecipient::parse(sent.as_bytes()).expect(sent);
+            assert_eq!(
+                (orcpt.address(), orcpt.to_string().as_str(), orcpt.to_ascii().as_str()),
+                (address, utf8, ascii)
+            );
+            assert_eq!(OriginalRecipient::parse(utf8.as_bytes()).as_ref(), Ok(&orcpt));
+            assert_eq!(OriginalRecipient::parse(ascii.as_bytes()).as_ref(), Ok(&orcpt));
+        }
+        for (bad, error) in [
+            (&b"utf-8;"[..], DsnError::Syntax),
+            (b"utf-8;j\xf6rg@x", DsnError::Syntax),
+            (b"utf-8;a b@x", DsnError::Syntax),
+            (b"utf-8;a\xc2\x9bb@x", DsnError::Syntax),
+            (b"rfc822;j\xc3\xb6rg@x", DsnError::Syntax),
+            (&["utf-8;+".as_bytes(), long.as_bytes()].concat(), DsnError::TooLong),
+            (&[b"utf-8;".as_slice(), &[b'+'; 90]].concat(), DsnError::TooLong),
+        ] {
+            assert_eq!(OriginalRecipient::parse(bad), Err(error), "{}", String::from_utf8_lossy(bad));
+        }
+        assert_eq!(OriginalRecipient::of("a+b@x").to_string(), "rfc822;a+2Bb@x");
+        assert_eq!(OriginalRecipient::of("j\u{f6}+@x").to_ascii(), "utf-8;j\\x{F6}\\x{2B}@x");
+    }
+
     proptest! {
+        #[test]
+        fn unitext_prints_and_parses_to_the_same(text in "[ -~äß用\\\\+=x{}A-F0-9]{1,40}") {
+            let orcpt = OriginalRecipient { kind: "utf-8".into(), address: text.into() };
+            prop_assert!(orcpt.to_ascii().is_ascii());
+            for sent in [orcpt.to_string(), orcpt.to_ascii()] {
+                prop_assert!(!sent.contains(' '));
+                prop_assert_eq!(OriginalRecipient::parse(sent.as_bytes()), Ok(orcpt.clone()));
+            }
+        }
+
         #[test]
         fn xtext_prints_and_parses_to_the_same(text in "[ -~]{1,33}") {
             let value = EnvId(text.clone().into()).to_string();

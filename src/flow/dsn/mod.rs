@@ -2,7 +2,8 @@
 //!
 //! Plain words come first, then the same for programs, then the message or its header as RET asks (RFC 3461 s.4.3). Pure:
 //! whether a report is due, to whom and under which envelope (a null reverse-path, RFC 3461 s.6.1) is known by who asks.
-//! The original is not copied: it goes between a report's head and its tail.
+//! The original is not copied: it goes between a report's head and its tail. What is told of addresses and headers outside
+//! ASCII has types of its own (RFC 6533).
 
 mod notice;
 #[cfg(test)]
@@ -38,6 +39,8 @@ pub struct Report<'a> {
     pub envid: Option<&'a EnvId>,
     /// What the sender wants back.
     pub ret: Option<Ret>,
+    /// It goes to another host.
+    pub away: bool,
     /// The message.
     pub original: Original<'a>,
     /// What became of it, for each recipient that there is something to say of. Not empty.
@@ -126,23 +129,38 @@ pub fn compose(report: &Report<'_>) -> Composed {
     let failed = report.recipients.iter().any(|r| matches!(r.action, Action::Failed { .. }));
     // RFC 3461 s.4.3: only what failed comes back whole.
     let whole = failed && report.ret == Some(Ret::Full) && original.size <= limits::DSN_ORIGINAL;
-    // RFC 6533 s.3: such a message goes back over SMTPUTF8 as it came, or its sender could not be written.
+    // RFC 6533 s.4: such a message is told of in UTF-8, or its sender could not be written.
     let global = original.smtputf8 || !report.to.is_ascii();
-    let eight_bit = global || if whole { original.eight_bit } else { !original.header.is_ascii() };
+    // RFC 6533 s.4.5: whether the hosts on the way back to a sender in ASCII offer SMTPUTF8 is not known, and nobody is told
+    // of a report that fails.
+    let coded = global && report.away && report.to.is_ascii() && !whole;
+    let eight_bit =
+        !coded && (global || if whole { original.eight_bit } else { !original.header.is_ascii() });
 
     // No original can hold a line with it: it is made from an id that is younger than any.
     let boundary = format!("=_{}", report.id.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
     let boundary = boundary.get(..boundary.len().min(70)).unwrap_or("=_report");
     let mut head = String::new();
-    top(report, boundary, eight_bit, &mut head);
+    let smtputf8 = global && !coded;
+    top(report, boundary, eight_bit, smtputf8, &mut head);
     head.push_str(&format!("\r\n--{boundary}\r\n"));
     let mut plain = String::new();
     people(report, whole, &mut plain);
     text::part(&plain, &mut head);
     let kind = if global { "message/global-delivery-status" } else { "message/delivery-status" };
-    let encoding = |eight_bit| if eight_bit { "Content-Transfer-Encoding: 8bit\r\n" } else { "" };
+    let encoding = |eight_bit| match (coded, eight_bit) {
+        (true, _) => "Content-Transfer-Encoding: base64\r\n",
+        (false, true) => "Content-Transfer-Encoding: 8bit\r\n",
+        (false, false) => "",
+    };
     head.push_str(&format!("\r\n--{boundary}\r\nContent-Type: {kind}\r\n{}\r\n", encoding(global)));
-    programs(report, global, &mut head);
+    let mut status = String::new();
+    programs(report, global, &mut status);
+    if coded {
+        text::base64(status.as_bytes(), &mut head);
+    } else {
+        head.push_str(&status);
+    }
     let kind = match (whole, global) {
         (true, false) => "message/rfc822",
         (true, true) => "message/global",
@@ -150,26 +168,29 @@ pub fn compose(report: &Report<'_>) -> Composed {
         (false, true) => "message/global-headers",
     };
     head.push_str(&format!("\r\n--{boundary}\r\nContent-Type: {kind}\r\n{}\r\n", encoding(eight_bit)));
+    if coded {
+        text::base64(original.header, &mut head);
+    }
     let mut head = head.into_bytes();
-    if !whole {
+    if !whole && !coded {
         head.extend_from_slice(original.header);
         if !original.header.ends_with(b"\r\n") {
             head.extend_from_slice(b"\r\n");
         }
     }
     let tail = format!("\r\n--{boundary}--\r\n").into_bytes();
-    Composed { head, with_original: whole, tail, eight_bit, smtputf8: global }
+    Composed { head, with_original: whole, tail, eight_bit, smtputf8 }
 }
 
-/// The report's own header.
-fn top(report: &Report<'_>, boundary: &str, eight_bit: bool, out: &mut String) {
+/// The report's own header. `utf8`: it may hold UTF-8.
+fn top(report: &Report<'_>, boundary: &str, eight_bit: bool, utf8: bool, out: &mut String) {
     field("Date", &report.now.to_string(), out);
     field("From", &format!("Mail Delivery System <postmaster@{}>", report.hostname), out);
     field("To", &format!("<{}>", clean(report.to)), out);
     field("Subject", &subject(report.recipients), out);
     field("Message-ID", &format!("<{}>", report.id), out);
     let header = Header::parse(report.original.header.to_vec(), true);
-    if let Some(id) = header.message_id().filter(|id| !id.is_empty()) {
+    if let Some(id) = header.message_id().filter(|id| !id.is_empty() && (utf8 || id.is_ascii())) {
         field("In-Reply-To", &format!("<{id}>"), out);
         field("References", &format!("<{id}>"), out);
     }
@@ -297,7 +318,13 @@ fn programs(report: &Report<'_>, global: bool, out: &mut String) {
     for recipient in report.recipients {
         out.push_str("\r\n");
         if let Some(orcpt) = &recipient.orcpt {
-            field("Original-Recipient", &format!("{};{}", orcpt.kind(), own(orcpt.address())), out);
+            let kind = orcpt.kind();
+            let meant = if kind.eq_ignore_ascii_case("utf-8") && !global {
+                letters(orcpt.address())
+            } else {
+                own(orcpt.address())
+            };
+            field("Original-Recipient", &format!("{kind};{meant}"), out);
         }
         field("Final-Recipient", &address(&recipient.address, global), out);
         let action = match recipient.action {
@@ -333,14 +360,16 @@ fn address(address: &str, global: bool) -> String {
     if address.is_ascii() {
         return format!("rfc822; {}", clean(address));
     }
-    if global {
-        return format!("utf-8; {}", clean(address));
-    }
+    format!("utf-8; {}", if global { clean(address) } else { letters(address) })
+}
+
+/// An address of the type `utf-8` in ASCII.
+fn letters(address: &str) -> String {
     let letter = |c: char| match c {
         '!'..='~' if !matches!(c, '\\' | '+' | '=') => c.to_string(),
         _ => format!("\\x{{{:02X}}}", u32::from(c)),
     };
-    format!("utf-8; {}", address.chars().map(letter).collect::<String>())
+    address.chars().map(letter).collect()
 }
 
 /// The original's subject for a sentence: decoded, harmless, not long.

@@ -34,6 +34,7 @@ fn report<'a>(recipients: &'a [Recipient]) -> Report<'a> {
         arrived: at(1_795_640_000),
         envid: None,
         ret: None,
+        away: false,
         original: Original { header: HEADER, size: 1_000, eight_bit: false, smtputf8: false },
         recipients,
     }
@@ -233,6 +234,49 @@ fn addresses_outside_ascii_are_written_as_the_road_back_allows() {
     let mut whole = report(&recipients);
     (whole.original.smtputf8, whole.ret) = (true, Some(Ret::Full));
     assert!(text(&compose(&whole)).contains("Content-Type: message/global\r\n"));
+}
+
+#[test]
+fn an_original_recipient_outside_ascii_is_told_as_it_may_stand() {
+    let mut bob = recipient("bob@far.test", FAILED, "550 5.1.1 no");
+    bob.orcpt = Some(OriginalRecipient::parse("utf-8;j\u{f6}rg\\x{2B}x@far.test".as_bytes()).unwrap());
+    let recipients = [bob];
+    let all = text(&compose(&report(&recipients)));
+    assert!(all.contains("Original-Recipient: utf-8;j\\x{F6}rg\\x{2B}x@far.test\r\n"), "{all}");
+    let mut global = report(&recipients);
+    global.original.smtputf8 = true;
+    let all = text(&compose(&global));
+    assert!(all.contains("Original-Recipient: utf-8;j\u{f6}rg+x@far.test\r\n"), "{all}");
+}
+
+#[test]
+fn a_report_that_leaves_for_a_sender_in_ascii_is_ascii() {
+    let recipients = [recipient("j\u{f6}rg@far.test", FAILED, "550 5.6.7 n\u{f6}")];
+    let header = "From: ann@b.test\r\nTo: j\u{f6}rg@far.test\r\nMessage-ID: <\u{fc}@b.test>\r\n".as_bytes();
+    let mut report = report(&recipients);
+    report.original = Original { header, size: 1_000, eight_bit: true, smtputf8: true };
+    let here = compose(&report);
+    assert!(here.smtputf8 && here.eight_bit && here.head.ends_with(header));
+    assert!(text(&here).contains("\r\nIn-Reply-To: <\u{fc}@b.test>\r\n"));
+    report.away = true;
+    let away = compose(&report);
+    assert!(
+        !away.smtputf8
+            && !away.eight_bit
+            && away.head.is_ascii()
+            && away.head.split(|&b| b == b'\n').all(|line| line.len() <= 78)
+    );
+    let octets = sent(&away, b"");
+    let message = parsed(&octets);
+    let kinds: Vec<_> =
+        message.parts.iter().skip(2).map(|part| part.content_type().unwrap().subtype()).collect();
+    assert_eq!(kinds, [Some("global-delivery-status"), Some("global-headers")]);
+    let [status, original] = &message.parts[2..] else { panic!("{message:?}") };
+    let status = String::from_utf8_lossy(status.contents());
+    assert!(status.contains("Final-Recipient: utf-8; j\u{f6}rg@far.test\r\n"), "{status}");
+    assert_eq!(original.contents(), header);
+    // A sender outside ASCII can only be told where SMTPUTF8 is.
+    assert!(compose(&Report { to: "\u{e4}nn@b.test", ..report.clone() }).smtputf8);
 }
 
 #[test]

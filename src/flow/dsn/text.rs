@@ -103,6 +103,14 @@ pub(super) fn part(text: &str, out: &mut String) {
     }
 }
 
+/// The same octets in base64 (RFC 2045 s.6.8).
+pub(super) fn base64(octets: &[u8], out: &mut String) {
+    for line in octets.chunks(CODED / 4 * 3) {
+        out.push_str(&data_encoding::BASE64.encode(line));
+        out.push_str("\r\n");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,6 +47,7 @@ const ROOM: &str = "Tell the recipient in another way, and send it again when th
 const SMALLER: &str = "Send less at once, or put the files where the recipient can fetch them.";
 const THEIRS: &str = "The recipient, or who runs the recipient's server, has to allow it.";
 const OURS: &str = "Forward this report to who runs your mail server.";
+const UTF8: &str = "Send it from and to addresses with plain letters only.";
 const PLAIN: &str = "Send it again as plain text without attachments.";
 const SPAM: Words = Words {
     what: "Their server refuses your message as spam.",
@@ -111,6 +112,12 @@ const TABLE: &[(u16, u16, &str, &str)] = &[
     (6, 1, "Their server does not accept this kind of attachment.", PLAIN),
     (6, 3, "Their server takes only plain letters, and the message has others.", PLAIN),
     (6, 7, "Their server does not know addresses with letters outside ASCII.", CHECK),
+    (
+        6,
+        9,
+        "Their server takes only plain letters in addresses, names and subjects, and the message has others.",
+        UTF8,
+    ),
     (7, 0, "Their server refuses your message because of its rules.", THEIRS),
     (7, 1, "Their server does not let you write to this address.", THEIRS),
     (7, 2, "You may not write to this mailing list.", THEIRS),

@@ -287,7 +287,9 @@ impl Deliver {
                 let code = match unsaid {
                     Unsaid::TooLarge { .. } => "5.3.4",
                     Unsaid::EightBitMime => "5.6.3",
-                    Unsaid::SmtpUtf8 => "5.6.7",
+                    // RFC 6531 s.4.2.
+                    Unsaid::Utf8Address => "5.6.7",
+                    Unsaid::Utf8Header => "5.6.9",
                     Unsaid::RequireTls => "5.7.30",
                 };
                 Came::Never(Trouble::new(host, format!("{code} {unsaid}")))

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use store::{Batch, Book, Intent, Store};
+use wire::addr::Address;
 
 /// How long a fate is kept.
 const KEPT: i64 = 30 * 24 * 3_600;
@@ -65,7 +66,7 @@ impl Fate {
     #[must_use]
     pub fn is_meant(&self, asked: &str) -> bool {
         let asked = asked.trim().trim_start_matches('<').trim_end_matches('>');
-        let address = |a: &str| a.trim_start_matches('<').trim_end_matches('>').eq_ignore_ascii_case(asked);
+        let address = |kept: &str| is_address(kept, asked);
         self.id == asked || self.message_id == asked || address(&self.to) || address(&self.from)
     }
 }
@@ -74,6 +75,18 @@ impl Fate {
 #[must_use]
 pub fn recipient(key: &[u8]) -> Option<&[u8]> {
     key.get(8..)
+}
+
+/// Whether an address, with its brackets or without, is the one that somebody asks for, however he writes it.
+#[must_use]
+pub fn is_address(kept: &str, asked: &str) -> bool {
+    let kept = kept.trim_start_matches('<').trim_end_matches('>');
+    if kept.eq_ignore_ascii_case(asked) {
+        return true;
+    }
+    // Letters outside ASCII have several forms, and domains of them stand as A-labels.
+    let read = |text: &str| Address::parse(text.as_bytes()).ok();
+    !asked.is_ascii() && read(asked).is_some_and(|asked| read(kept) == Some(asked))
 }
 
 fn key(at: i64) -> [u8; 8] {
@@ -146,6 +159,16 @@ mod tests {
         }
         for asked in ["", "example.org", "X@example.org", "bob@example.ne"] {
             assert!(!fate.is_meant(asked), "{asked}");
+        }
+        for (kept, asked, is) in [
+            ("<J\u{f6}rg@xn--bcher-kva.test>", "J\u{d6}RG@b\u{fc}cher.test", true),
+            ("j\u{f6}rg@b.test", "jo\u{308}rg@b.test", true),
+            ("bob@xn--bcher-kva.test", "bob@b\u{fc}cher.test", true),
+            ("bob@xn--bcher-kva.test", "b\u{fc}cher.test", false),
+            ("jorg@b.test", "j\u{f6}rg@b.test", false),
+            ("<>", "j\u{f6}rg@b.test", false),
+        ] {
+            assert_eq!(is_address(kept, asked), is, "{kept} {asked}");
         }
         assert_eq!(serde_json::to_value(Action::Expired).unwrap(), "expired");
     }

@@ -336,12 +336,14 @@ mod tests {
 
     #[test]
     fn the_longest_reply_fits_a_line_however_it_is_escaped() {
-        for what in ["\"".repeat(5_000), "\u{7f}".repeat(5_000), "ä".repeat(5_000), "\u{1f4ec}".repeat(5_000)]
-        {
+        let whats =
+            ["\"".repeat(5_000), "\u{7f}".repeat(5_000), "ä".repeat(5_000), "\u{1f4ec}".repeat(5_000)];
+        let orcpts = ["x".repeat(500), format!("utf-8;{}", "\\x{2B}".repeat(82)), "\u{fc}".repeat(250)];
+        for (what, orcpt) in whats.iter().flat_map(|what| orcpts.iter().map(move |orcpt| (what, orcpt))) {
             let recipient = Recipient {
                 to: format!("\"{}\"@{}.test", "\\\"".repeat(31), "x".repeat(245)),
-                orcpt: Some("x".repeat(500)),
-                last: Some(Trouble::said("h".repeat(255), &what)),
+                orcpt: Some(orcpt.clone()),
+                last: Some(Trouble::said("h".repeat(255), what)),
                 ..Recipient::default()
             };
             let Intent::Write { value, .. } = recipient.write("a", 7) else { panic!() };

@@ -58,7 +58,8 @@ pub fn add(house: &House, batch: &mut Batch, queued: &Queued, event: Event, abou
         }
     };
     let id = MessageRef::new().to_string();
-    let made = disk::blocking(|| make(house, queued, event, about, &id, &sender.to_string()));
+    let away = !route.remote.is_empty();
+    let made = disk::blocking(|| make(house, queued, event, about, &id, &sender.to_string(), away));
     let (body, eight_bit, utf8) = match made {
         Ok(made) => made,
         Err(error) => {
@@ -130,7 +131,13 @@ pub fn delivered(
         arrived: now,
         envid: envelope.envid.as_ref(),
         ret: envelope.ret,
-        original: Original { header, size, eight_bit: !header.is_ascii(), smtputf8: false },
+        away: false,
+        original: Original {
+            header,
+            size,
+            eight_bit: !header.is_ascii(),
+            smtputf8: envelope.smtputf8 && !header.is_ascii(),
+        },
         recipients: &recipients,
     });
     let body = batch.body([composed.head, composed.tail].concat());
@@ -156,6 +163,7 @@ fn make(
     about: &[About],
     id: &str,
     to: &str,
+    away: bool,
 ) -> Result<(Spooled, bool, bool), ReadError> {
     let store = &house.store;
     let Queued { entry, content, .. } = queued;
@@ -174,6 +182,7 @@ fn make(
         arrived: at(entry.at),
         envid: envid.as_ref(),
         ret: entry.ret(),
+        away,
         original: Original {
             header,
             size: u64::from(content.size),

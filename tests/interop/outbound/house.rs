@@ -81,6 +81,23 @@ impl House {
         House { child, directory, submission, imap, password, log }
     }
 
+    /// Where mail programs hand in mail.
+    pub fn submission(&self) -> SocketAddr {
+        self.submission
+    }
+
+    /// Where they read it.
+    pub fn imap(&self) -> SocketAddr {
+        self.imap
+    }
+
+    /// Another account's password.
+    pub fn account(&self, address: &str) -> String {
+        let account: serde_json::Value =
+            serde_json::from_str(&self.penfold(&["account", "add", address, "--json"])).unwrap();
+        account["password"].as_str().unwrap().to_owned()
+    }
+
     /// All that it has logged so far. A test that fails prints it.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

@@ -2,6 +2,7 @@
 
 mod house;
 mod peer;
+mod utf8;
 mod zone;
 
 use std::net::SocketAddr;

@@ -55,6 +55,8 @@ pub fn unpacked() -> Option<PathBuf> {
 pub enum Kind {
     /// Postfix, which takes mail for far.test.
     Postfix,
+    /// The same, without SMTPUTF8.
+    PostfixAscii,
     /// Postfix that takes mail for everybody, from whoever logs in by one of these mechanisms; Dovecot looks at the password.
     PostfixRelay(&'static str),
     /// Exim.
@@ -84,8 +86,9 @@ impl Peer {
         made.certificate();
         made.users();
         let server = match kind {
-            Kind::Postfix => made.postfix(None),
-            Kind::PostfixRelay(mechanisms) => made.postfix(Some(mechanisms)),
+            Kind::Postfix => made.postfix(None, true),
+            Kind::PostfixAscii => made.postfix(None, false),
+            Kind::PostfixRelay(mechanisms) => made.postfix(Some(mechanisms), true),
             Kind::Exim => made.exim(),
             Kind::OpenSmtpd => made.opensmtpd(),
         };
@@ -190,7 +193,7 @@ impl Made<'_> {
         self.directory("mail", BOX);
     }
 
-    fn postfix(&self, relay: Option<&str>) -> String {
+    fn postfix(&self, relay: Option<&str>, smtputf8: bool) -> String {
         let (dir, port) = (self.dir.display(), self.at.port());
         self.directory("data", POSTFIX);
         std::fs::create_dir_all(self.dir.join("queue/pid")).unwrap();
@@ -224,7 +227,8 @@ impl Made<'_> {
                  virtual_mailbox_base = {dir}/mail\nvirtual_mailbox_maps = static:box/\nvirtual_minimum_uid = 1\n\
                  virtual_uid_maps = static:{BOX}\nvirtual_gid_maps = static:{BOX}\n\
                  smtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1\nsmtpd_tls_received_header = yes\n\
-                 smtpd_tls_chain_files = {dir}/key.pem, {dir}/cert.pem\n{who}"
+                 smtpd_tls_chain_files = {dir}/key.pem, {dir}/cert.pem\nsmtputf8_enable = {}\n{who}",
+                if smtputf8 { "yes" } else { "no" }
             ),
         );
         self.write(

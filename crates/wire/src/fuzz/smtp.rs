@@ -31,6 +31,7 @@ fn run(settings: u8, answers: u8, rest: &[u8], cut: usize) -> Transcript {
         dsn: true,
         require_tls: true,
         future_release: Some(FutureRelease { max_interval: 3_600, opened: 1_700_000_000 }),
+        smtputf8: true,
     };
     let config = Config {
         hostname: "mx.example.org".to_owned(),

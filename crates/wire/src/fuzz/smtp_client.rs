@@ -61,8 +61,11 @@ pub fn smtp_client(input: &[u8]) {
     let (settings, answers, rest) = choices(input);
     let whole = run(settings, answers, rest, usize::MAX);
     assert!(whole.out.is_empty() || whole.out.ends_with(b"\r\n"), "commands are whole lines");
+    // RFC 6531 s.3.2: to who does not offer it nothing is said outside ASCII.
+    let utf8 = String::from_utf8_lossy(rest).to_ascii_uppercase().contains("SMTPUTF8");
     for line in whole.out.split_inclusive(|&b| b == b'\n') {
-        let good = line.iter().all(|b| (0x20..0x7f).contains(b) || b"\r\n".contains(b));
+        let good =
+            line.iter().all(|b| (0x20..0x7f).contains(b) || b"\r\n".contains(b) || utf8 && !b.is_ascii());
         assert!(good && line.ends_with(b"\r\n"), "{}", line.escape_ascii());
     }
     for cut in [1, 2, 7] {
@@ -128,10 +131,15 @@ fn login() -> Login {
 
 fn envelope(settings: u8) -> Envelope {
     let all = settings & 16 != 0;
-    let recipient = |n| Recipient {
-        path: format!("<r{n}@example.org>").parse().unwrap_or(crate::addr::ForwardPath::Postmaster),
-        notify: None,
-        orcpt: None,
+    let utf8 = settings & 32 != 0;
+    let recipient = |n| {
+        let address =
+            if utf8 && n == 0 { "j\u{f6}rg@example.org".to_owned() } else { format!("r{n}@example.org") };
+        Recipient {
+            path: format!("<{address}>").parse().unwrap_or(crate::addr::ForwardPath::Postmaster),
+            notify: None,
+            orcpt: utf8.then(|| crate::dsn::OriginalRecipient::of(&format!("\u{fc}{address}"))),
+        }
     };
     Envelope {
         reverse_path: ReversePath::Null,

@@ -1,7 +1,7 @@
 //! SMTP commands: one row and one variant each. Parses a line; knows nothing of the state it comes in.
 //!
-//! RFC 5321 s.4.1.1, s.4.1.4; RFC 3030 (BDAT), RFC 3207 (STARTTLS), RFC 4954 (AUTH). Verbs and keywords are read in
-//! any case, trailing blanks are dropped (RFC 5321 s.4.1.1), and a space behind `FROM:` or `TO:` is let through,
+//! RFC 5321 s.4.1.1, s.4.1.4; RFC 3030 (BDAT), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 6531 (UTF-8 in MAIL, RCPT, VRFY and
+//! EXPN). Verbs and keywords are read in any case, trailing blanks are dropped (RFC 5321 s.4.1.1), and a space behind `FROM:` or `TO:` is let through,
 //! because Outlook sends one. A path must stand between angle brackets.
 
 use std::fmt;
@@ -26,7 +26,14 @@ pub enum Command {
     /// MAIL.
     Mail(ReversePath, MailParams),
     /// RCPT.
-    Rcpt(ForwardPath, RcptParams),
+    Rcpt {
+        /// The path.
+        path: ForwardPath,
+        /// The parameters.
+        params: RcptParams,
+        /// All of it is ASCII: it may stand in a transaction without SMTPUTF8.
+        ascii: bool,
+    },
     /// DATA.
     Data,
     /// BDAT: so many octets follow the line.
@@ -123,8 +130,8 @@ pub const ROWS: &[Row] = &[
         ..row("STARTTLS", "STARTTLS", |rest| alone(rest, Command::StartTls))
     },
     Row { extension: Some(Extension::Auth), ..row("AUTH", "AUTH mechanism [initial-response]", auth) },
-    row("VRFY", "VRFY user", |rest| some(rest, Command::Vrfy)),
-    row("EXPN", "EXPN list", |rest| some(rest, Command::Expn)),
+    row("VRFY", "VRFY user", |rest| text(rest, Command::Vrfy)),
+    row("EXPN", "EXPN list", |rest| text(rest, Command::Expn)),
     Row { extension: Some(Extension::Help), ..row("HELP", "HELP", |_| Ok(Command::Help)) },
 ];
 
@@ -143,8 +150,15 @@ fn alone(rest: &[u8], command: Command) -> Result<Command, CommandError> {
     if rest.is_empty() { Ok(command) } else { Err(CommandError::Arguments) }
 }
 
-fn some(rest: &[u8], command: Command) -> Result<Command, CommandError> {
-    if rest.is_empty() { Err(CommandError::Arguments) } else { Ok(command) }
+/// RFC 6531 s.3.7.4.2: the text of VRFY and EXPN may be UTF-8; SMTPUTF8 behind it, which has no value, would allow UTF-8 in
+/// the reply, where there is none.
+fn text(rest: &[u8], command: Command) -> Result<Command, CommandError> {
+    let valued = |word: &[u8]| word.get(..9).is_some_and(|w| w.eq_ignore_ascii_case(b"SMTPUTF8="));
+    let last = rest.split(|&b| b == b' ').skip(1).last();
+    if rest.is_empty() || std::str::from_utf8(rest).is_err() || last.is_some_and(valued) {
+        return Err(CommandError::Arguments);
+    }
+    Ok(command)
 }
 
 /// The name is not held to the grammar of a domain: hosts say all sorts of things, and are not believed anyway.
@@ -159,21 +173,21 @@ fn hello(extended: bool, rest: &[u8]) -> Result<Command, CommandError> {
 
 fn mail(rest: &[u8]) -> Result<Command, CommandError> {
     let (path, rest) = path(rest, b"FROM:")?;
-    let path = ascii(path).and_then(ReversePath::parse).map_err(CommandError::Sender)?;
-    let params = MailParams::parse(rest).map_err(CommandError::Parameter)?;
-    Ok(Command::Mail(path, params))
+    let params = MailParams::parse(rest).map_err(CommandError::Parameter);
+    // Whether SMTPUTF8 is offered at all is for whoever knows the state.
+    if !path.is_ascii() && params.as_ref().is_ok_and(|params| !params.smtputf8) {
+        return Err(CommandError::Sender(AddrError::NonAscii));
+    }
+    let path = ReversePath::parse(path).map_err(CommandError::Sender)?;
+    Ok(Command::Mail(path, params?))
 }
 
 fn rcpt(rest: &[u8]) -> Result<Command, CommandError> {
+    let ascii = rest.is_ascii();
     let (path, rest) = path(rest, b"TO:")?;
-    let path = ascii(path).and_then(ForwardPath::parse).map_err(CommandError::Recipient)?;
+    let path = ForwardPath::parse(path).map_err(CommandError::Recipient)?;
     let params = RcptParams::parse(rest).map_err(CommandError::Parameter)?;
-    Ok(Command::Rcpt(path, params))
-}
-
-/// Paths with characters outside ASCII need SMTPUTF8 (RFC 6531), which is not offered.
-fn ascii(path: &[u8]) -> Result<&[u8], AddrError> {
-    if path.is_ascii() { Ok(path) } else { Err(AddrError::NonAscii) }
+    Ok(Command::Rcpt { path, params, ascii })
 }
 
 /// The path behind `FROM:` or `TO:`, up to and with its closing bracket outside quotes, and what follows.

@@ -26,6 +26,8 @@ pub enum Extension {
     FutureRelease,
     /// RFC 8689.
     RequireTls,
+    /// RFC 6531.
+    SmtpUtf8,
     /// RFC 5321 s.4.1.1.8.
     Help,
 }
@@ -83,6 +85,7 @@ pub const ROWS: &[Row] = &[
         offered: |facts| facts.config.offers.require_tls && facts.tls,
         ..row(Extension::RequireTls, "REQUIRETLS")
     },
+    Row { offered: |facts| facts.config.offers.smtputf8, ..row(Extension::SmtpUtf8, "SMTPUTF8") },
     row(Extension::Help, "HELP"),
 ];
 
@@ -132,16 +135,16 @@ mod tests {
     #[test]
     fn what_is_switched_on_is_told_where_it_works() {
         let future_release = Some(FutureRelease { max_interval: 86_400, opened: 1_709_208_000 });
-        let offers = Offers { dsn: true, require_tls: true, future_release };
+        let offers = Offers { dsn: true, require_tls: true, future_release, smtputf8: true };
         let told = |role, tls| {
             let config = Config { offers, ..config(role) };
             ehlo_lines(Facts { config: &config, tls }).skip(5).collect::<Vec<_>>().join(",")
         };
-        assert_eq!(told(Role::Mx, true), "DSN,REQUIRETLS,HELP");
-        assert_eq!(told(Role::Mx, false), "STARTTLS,DSN,HELP");
+        assert_eq!(told(Role::Mx, true), "DSN,REQUIRETLS,SMTPUTF8,HELP");
+        assert_eq!(told(Role::Mx, false), "STARTTLS,DSN,SMTPUTF8,HELP");
         assert_eq!(
             told(Role::Submission, true),
-            "AUTH PLAIN LOGIN,DSN,FUTURERELEASE 86400 2024-03-01T12:00:00Z,REQUIRETLS,HELP"
+            "AUTH PLAIN LOGIN,DSN,FUTURERELEASE 86400 2024-03-01T12:00:00Z,REQUIRETLS,SMTPUTF8,HELP"
         );
     }
 

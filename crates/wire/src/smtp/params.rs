@@ -35,6 +35,8 @@ pub struct MailParams {
     pub hold: Option<Hold>,
     /// REQUIRETLS (RFC 8689 s.2).
     pub require_tls: bool,
+    /// SMTPUTF8 (RFC 6531 s.3.4).
+    pub smtputf8: bool,
 }
 
 /// Until when a message is to be held (RFC 4865).
@@ -107,7 +109,16 @@ pub const MAIL: &[Row<MailParams>] = &[
     },
     Row { keyword: "HOLDFOR", extension: Extension::FutureRelease, apply: hold_for },
     Row { keyword: "HOLDUNTIL", extension: Extension::FutureRelease, apply: hold_until },
-    Row { keyword: "REQUIRETLS", extension: Extension::RequireTls, apply: require_tls },
+    Row {
+        keyword: "REQUIRETLS",
+        extension: Extension::RequireTls,
+        apply: |params, value| flag(&mut params.require_tls, value),
+    },
+    Row {
+        keyword: "SMTPUTF8",
+        extension: Extension::SmtpUtf8,
+        apply: |params, value| flag(&mut params.smtputf8, value),
+    },
 ];
 
 /// The parameters of RCPT.
@@ -167,11 +178,11 @@ fn hold_until(params: &mut MailParams, value: &[u8]) -> Result<(), ParamError> {
     once(params.hold.replace(Hold::Until(civil::parse_moment(value).ok_or(ParamError::Syntax)?)))
 }
 
-fn require_tls(params: &mut MailParams, value: &[u8]) -> Result<(), ParamError> {
+fn flag(said: &mut bool, value: &[u8]) -> Result<(), ParamError> {
     if !value.is_empty() {
         return Err(ParamError::Syntax);
     }
-    once(std::mem::replace(&mut params.require_tls, true).then_some(()))
+    once(std::mem::replace(said, true).then_some(()))
 }
 
 fn once<T>(before: Option<T>) -> Result<(), ParamError> {
@@ -184,7 +195,9 @@ impl MailParams {
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse(text: &[u8]) -> Result<MailParams, ParamError> {
-        parse(MAIL, text)
+        let params: MailParams = parse(MAIL, text)?;
+        // RFC 6531 s.3.3: an `esmtp-value` in UTF-8 is of that extension.
+        if text.is_ascii() || params.smtputf8 { Ok(params) } else { Err(ParamError::Syntax) }
     }
 
     /// Whether all that was said belongs to what is offered. SIZE and BODY always are, and AUTH says nothing.
@@ -194,6 +207,7 @@ impl MailParams {
         (!dsn || offered(Extension::Dsn))
             && (self.hold.is_none() || offered(Extension::FutureRelease))
             && (!self.require_tls || offered(Extension::RequireTls))
+            && (!self.smtputf8 || offered(Extension::SmtpUtf8))
     }
 }
 
@@ -236,8 +250,9 @@ fn split(word: &[u8]) -> Result<(&[u8], &[u8]), ParamError> {
     };
     let good_keyword = keyword.first().is_some_and(|&b| abnf::is_let_dig(b))
         && keyword.iter().all(|&b| abnf::is_esmtp_keyword(b));
-    // An `=` inside a value is let through for AUTH=<>, where xtext escapes it anyway.
-    if !good_keyword || !value.iter().all(|&b| abnf::is_esmtp_value(b) || b == b'=') {
+    // An `=` inside a value is let through for AUTH=<>, where xtext escapes it anyway. RFC 6531 s.3.3 adds UTF-8.
+    let good = |&b: &u8| abnf::is_esmtp_value(b) || b == b'=' || !b.is_ascii();
+    if !good_keyword || !value.iter().all(good) || std::str::from_utf8(value).is_err() {
         return Err(ParamError::Syntax);
     }
     Ok((keyword, value))
@@ -268,7 +283,10 @@ impl fmt::Display for MailParams {
             Some(Hold::Until(moment)) => write!(f, " HOLDUNTIL={}", civil::print_moment(moment))?,
             None => {}
         }
-        if self.require_tls { f.write_str(" REQUIRETLS") } else { Ok(()) }
+        if self.require_tls {
+            f.write_str(" REQUIRETLS")?;
+        }
+        if self.smtputf8 { f.write_str(" SMTPUTF8") } else { Ok(()) }
     }
 }
 
@@ -308,7 +326,12 @@ mod tests {
             ("AUTH=<> AUTH=<>", Err(Syntax)),
             ("BODY=BINARYMIME", Err(Value)),
             ("BODY", Err(Value)),
-            ("SMTPUTF8", Err(Unknown)),
+            ("BODY=8BITMIME smtputf8", Ok(" BODY=8BITMIME SMTPUTF8")),
+            ("SMTPUTF8=yes", Err(Syntax)),
+            ("SMTPUTF8 SMTPUTF8", Err(Syntax)),
+            ("AUTH=j\u{f6}rg@x.org", Err(Syntax)),
+            ("AUTH=j\u{f6}rg@x.org SMTPUTF8", Ok(" AUTH=<> SMTPUTF8")),
+            ("ENVID=\u{fc} SMTPUTF8", Err(Syntax)),
             ("ret=hdrs envid=a+2Bb", Ok(" RET=HDRS ENVID=a+2Bb")),
             ("RET=SOME", Err(Syntax)),
             ("RET=FULL RET=FULL", Err(Syntax)),
@@ -330,7 +353,8 @@ mod tests {
             ("=x", Err(Syntax)),
             ("X\0=1", Err(Syntax)),
             ("-X=1", Err(Syntax)),
-            ("X=\u{fc}", Err(Syntax)),
+            ("X=\u{fc}", Err(Unknown)),
+            ("\u{fc}=X", Err(Syntax)),
         ] {
             let got = MailParams::parse(text.as_bytes()).map(|p| p.to_string());
             assert_eq!(got.as_deref(), result.as_ref().map(|s| *s), "{text:?}");
@@ -343,6 +367,10 @@ mod tests {
             ("NOTIFY", Err(Syntax)),
             ("NOTIFY=NEVER NOTIFY=NEVER", Err(Syntax)),
             ("ORCPT=a@x.org", Err(Syntax)),
+            ("ORCPT=utf-8;j\\x{F6}rg@x.org", Ok(" ORCPT=utf-8;j\u{f6}rg@x.org")),
+            ("ORCPT=UTF-8;j\u{f6}rg@x.org", Ok(" ORCPT=UTF-8;j\u{f6}rg@x.org")),
+            ("ORCPT=rfc822;j\u{f6}rg@x.org", Err(Syntax)),
+            ("NOTIFY=\u{fc}", Err(Syntax)),
             ("RET=FULL", Err(Unknown)),
             ("a@b", Err(Syntax)),
         ] {
@@ -353,9 +381,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn printing_parses_to_the_same(size: Option<u64>, body in 0..3, auth: bool) {
+        fn printing_parses_to_the_same(size: Option<u64>, body in 0..3, auth: bool, smtputf8: bool) {
             let body = [None, Some(BodyKind::SevenBit), Some(BodyKind::EightBitMime)][body as usize];
-            let params = MailParams { size, body, auth, ..MailParams::default() };
+            let params = MailParams { size, body, auth, smtputf8, ..MailParams::default() };
             prop_assert_eq!(MailParams::parse(params.to_string().as_bytes()), Ok(params));
         }
     }

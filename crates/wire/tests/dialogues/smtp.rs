@@ -2,9 +2,9 @@
 //!
 //! Settings: `role mx` (as without it) or `role submission`; `tls` (the connection began under TLS); `no-starttls`; `plain-auth`
 //! (AUTH without TLS); `size N`; `recipients N`;
-//! `dsn`, `requiretls`, `hold SECONDS` (these extensions are offered).
+//! `dsn`, `requiretls`, `smtputf8`, `hold SECONDS` (these extensions are offered).
 //! Questions: `connected`, `login USER PASSWORD`, `mail <path> [size=N] [8bit] [ret=R] [envid=E] [hold-for=N] [hold-until=N]
-//! [require-tls] EHLO|HELO NAME [tls]`, `rcpt <path> [notify=N] [orcpt=KIND,ADDRESS]`,
+//! [require-tls] [utf8] EHLO|HELO NAME [tls]`, `rcpt <path> [notify=N] [orcpt=KIND,ADDRESS]`,
 //! `data`, `end OCTETS`, `aborted too-large|bare-line-end|given-up`, `reset`, `quit`.
 //! Answers: `ok`, `denied`, or a reply with its enhanced code: `550 5.1.1 no such user`.
 
@@ -42,6 +42,7 @@ impl Subject for Smtp {
                 ("size", n) => config.max_message = n.parse().expect("a number"),
                 ("dsn", _) => config.offers.dsn = true,
                 ("requiretls", _) => config.offers.require_tls = true,
+                ("smtputf8", _) => config.offers.smtputf8 = true,
                 ("hold", n) => {
                     let max_interval = n.parse().expect("a number");
                     // 2026-11-28T12:00:00Z.
@@ -80,6 +81,9 @@ impl Subject for Smtp {
                 }
                 if mail.require_tls {
                     text.push_str(" require-tls");
+                }
+                if mail.smtputf8 {
+                    text.push_str(" utf8");
                 }
                 text.push_str(if mail.hello.extended { " EHLO " } else { " HELO " });
                 text.push_str(&mail.hello.name);

@@ -118,7 +118,8 @@ pub struct Envelope {
     pub size: u64,
     /// Whether it has octets above 127. `EightBitMime` is only sent to a server that offers 8BITMIME.
     pub body: BodyKind,
-    /// It has header fields in UTF-8 (RFC 6531): only sent to a server that offers SMTPUTF8.
+    /// It has header fields in UTF-8 (RFC 6531): only sent to a server that offers SMTPUTF8. Addresses outside ASCII want that
+    /// by themselves.
     pub smtputf8: bool,
     /// It may only travel under TLS to servers that offer REQUIRETLS (RFC 8689).
     pub require_tls: bool,
@@ -168,9 +169,12 @@ pub enum Unsaid {
     /// 8BITMIME (RFC 6152).
     #[error("the server takes only messages in ASCII")]
     EightBitMime,
-    /// SMTPUTF8 (RFC 6531).
+    /// SMTPUTF8 (RFC 6531), for an address: the sender's, which concerns all recipients, or this recipient's.
+    #[error("the server takes no addresses outside ASCII")]
+    Utf8Address,
+    /// SMTPUTF8, for the message's header.
     #[error("the server takes no headers outside ASCII")]
-    SmtpUtf8,
+    Utf8Header,
     /// REQUIRETLS, or TLS itself (RFC 8689).
     #[error("the message may travel under TLS only, and the server does not warrant that")]
     RequireTls,

@@ -221,7 +221,7 @@ impl Client {
 
     fn begin(&mut self, envelope: Envelope, out: &mut Vec<u8>) -> Wants {
         let unsaid = write::unsaid(&envelope, &self.offered, self.tls.is_some());
-        let mut transaction = Transaction::new(envelope, self.open);
+        let mut transaction = Transaction::new(envelope, self.open, &self.offered);
         if let Some(unsaid) = unsaid {
             transaction.rest(&Fate::Unsaid(unsaid));
         }

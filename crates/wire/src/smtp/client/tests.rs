@@ -83,24 +83,27 @@ struct Case {
     /// Or is it enough to know what the server offers.
     goes_on: bool,
     starttls: bool,
+    smtputf8: bool,
     limit: u64,
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let recipient = prop_oneof![Just("yes"), Just("no"), Just("later")];
+    let recipient = prop_oneof![Just("yes"), Just("no"), Just("later"), Just("j\u{e4}")];
     let envelope = ("[.a\n]{0,30}", proptest::collection::vec(recipient, 0..5));
     (
         proptest::collection::vec(envelope, 0..4),
         proptest::collection::vec(any::<bool>(), 1..7),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
         10u64..60,
     )
-        .prop_map(|(envelopes, refusals, goes_on, starttls, limit)| Case {
+        .prop_map(|(envelopes, refusals, goes_on, starttls, smtputf8, limit)| Case {
             envelopes,
             refusals,
             goes_on,
             starttls,
+            smtputf8,
             limit,
         })
 }
@@ -150,7 +153,12 @@ impl<'a> Pair<'a> {
             auth_in_plain: false,
             max_message: case.limit,
             max_recipients: 3,
-            offers: session::Offers { dsn: true, require_tls: true, future_release: None },
+            offers: session::Offers {
+                dsn: true,
+                require_tls: true,
+                future_release: None,
+                smtputf8: case.smtputf8,
+            },
         };
         let client = Config { name: "client.example".to_owned(), timeouts: Timeouts::default() };
         Pair {
@@ -354,6 +362,12 @@ proptest! {
         prop_assert_eq!(&believed, &took);
         if case.goes_on {
             prop_assert_eq!(outcomes.len(), case.envelopes.len());
+        }
+        let names = case.envelopes.iter().flat_map(|(_, names)| names);
+        for (name, fate) in names.zip(outcomes.iter().flat_map(|o| &o.fates)) {
+            if *name == "j\u{e4}" && !case.smtputf8 {
+                prop_assert!(matches!(fate, Fate::Unsaid(_)), "{:?}", fate);
+            }
         }
         for outcome in outcomes.iter().flat_map(|o| &o.fates) {
             prop_assert!(!matches!(outcome, Fate::Failed(_)), "{:?}", outcome);

@@ -49,10 +49,12 @@ pub(super) enum Then {
 }
 
 impl Transaction {
-    /// A transaction of which nothing was said yet. `reset`: an earlier one has not ended.
-    pub(super) fn new(envelope: Envelope, reset: bool) -> Transaction {
+    /// A transaction of which nothing was said yet. `reset`: an earlier one has not ended. Recipients that the server cannot
+    /// be told of have their fate at once.
+    pub(super) fn new(envelope: Envelope, reset: bool, offered: &Extensions) -> Transaction {
+        let unsaid = |recipient| write::unsaid_to(recipient, offered).map(Fate::Unsaid);
         Transaction {
-            fates: vec![None; envelope.recipients.len()],
+            fates: envelope.recipients.iter().map(unsaid).collect(),
             envelope,
             accepted: 0,
             due: VecDeque::new(),
@@ -72,7 +74,7 @@ impl Transaction {
                 Said::Mail => write::command(Mail(&self.envelope, offered), out),
                 Said::Rcpt(i) => {
                     if let Some(recipient) = self.envelope.recipients.get(i) {
-                        write::command(Rcpt(recipient, offered), out);
+                        write::command(Rcpt(recipient, &self.envelope, offered), out);
                     }
                 }
                 // Known already that nobody would get it.
@@ -89,8 +91,10 @@ impl Transaction {
         }
     }
 
+    /// The first recipient from a number on that is to be told of.
     fn rcpt(&self, i: usize) -> Said {
-        if i < self.envelope.recipients.len() { Said::Rcpt(i) } else { Said::Data }
+        let untold = |(i, fate): (usize, &Option<Fate>)| fate.is_none().then_some(Said::Rcpt(i));
+        self.fates.iter().enumerate().skip(i).find_map(untold).unwrap_or(Said::Data)
     }
 
     /// The reply to the command that was said first of those whose replies are due.

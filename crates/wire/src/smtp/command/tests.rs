@@ -7,7 +7,7 @@ fn shown(line: &[u8]) -> Result<String, CommandError> {
     Command::parse(line).1.map(|command| match command {
         Command::Hello { extended, name } => format!("{} {name}", if extended { "EHLO" } else { "HELO" }),
         Command::Mail(path, params) => format!("MAIL FROM:{path}{params}"),
-        Command::Rcpt(path, params) => format!("RCPT TO:{path}{params}"),
+        Command::Rcpt { path, params, .. } => format!("RCPT TO:{path}{params}"),
         Command::Bdat { size, last } => format!("BDAT {size}{}", if last { " LAST" } else { "" }),
         Command::Auth { mechanism, initial } => {
             let initial = initial.map(|i| format!(" {}", String::from_utf8_lossy(i.expose())));
@@ -40,6 +40,14 @@ fn good_lines() {
         ("RCPT TO:<b@x.org>", "RCPT TO:<b@x.org>"),
         ("RCPT TO: <Postmaster>", "RCPT TO:<Postmaster>"),
         ("RCPT TO:<b@x.org> notify=never", "RCPT TO:<b@x.org> NOTIFY=NEVER"),
+        ("MAIL FROM:<j\u{f6}rg@x.org> SMTPUTF8", "MAIL FROM:<j\u{f6}rg@x.org> SMTPUTF8"),
+        (
+            "MAIL FROM:<\"j\u{f6}rg m\"@b\u{fc}cher.test> SIZE=1 smtputf8 BODY=8BITMIME",
+            "MAIL FROM:<\"j\u{f6}rg m\"@xn--bcher-kva.test> SIZE=1 BODY=8BITMIME SMTPUTF8",
+        ),
+        ("MAIL FROM:<a@x.org> SMTPUTF8", "MAIL FROM:<a@x.org> SMTPUTF8"),
+        ("MAIL FROM:<> SMTPUTF8", "MAIL FROM:<> SMTPUTF8"),
+        ("RCPT TO:<j\u{f6}rg@b\u{fc}cher.test>", "RCPT TO:<j\u{f6}rg@xn--bcher-kva.test>"),
         ("DATA", "DATA"),
         ("data ", "DATA"),
         ("BDAT 0", "BDAT 0"),
@@ -54,6 +62,8 @@ fn good_lines() {
         ("AUTH PLAIN =", "AUTH PLAIN ="),
         ("VRFY tim", "VRFY tim"),
         ("EXPN list", "EXPN list"),
+        ("VRFY j\u{f6}rg SMTPUTF8", "VRFY tim"),
+        ("EXPN b\u{fc}cher", "EXPN list"),
         ("HELP", "HELP"),
         ("HELP MAIL", "HELP"),
     ] {
@@ -92,7 +102,11 @@ fn bad_lines() {
         ("MAIL FROM:<a\0@x.org>", Sender(AddrError::LocalPart)),
         ("MAIL FROM:<\u{fc}@x.org>", Sender(AddrError::NonAscii)),
         ("MAIL FROM:<a@m\u{fc}nchen.example>", Sender(AddrError::NonAscii)),
-        ("MAIL FROM:<a@x.org> SMTPUTF8", Parameter(ParamError::Unknown)),
+        ("MAIL FROM:<a@x.org> SMTPUTF8=1", Parameter(ParamError::Syntax)),
+        ("MAIL FROM:<\u{fc}@x.org> SMTPUTF8 SMTPUTF8", Parameter(ParamError::Syntax)),
+        ("MAIL FROM:<\u{9b}@x.org> SMTPUTF8", Sender(AddrError::LocalPart)),
+        ("RCPT TO:<\u{9b}@x.org>", Recipient(AddrError::LocalPart)),
+        ("VRFY tim SMTPUTF8=1", Arguments),
         ("MAIL FROM:<a@x.org> BODY=BINARYMIME", Parameter(ParamError::Value)),
         ("MAIL FROM:<a@x.org> SIZE=x", Parameter(ParamError::Syntax)),
         ("RCPT TO:<>", Recipient(AddrError::Shape)),
@@ -113,6 +127,29 @@ fn bad_lines() {
     ] {
         assert_eq!(shown(line.as_bytes()), Err(error), "{line:?}");
     }
+    for (line, error) in [
+        (&b"MAIL FROM:<\xfc@x.org>"[..], Sender(AddrError::NonAscii)),
+        (b"MAIL FROM:<\xfc@x.org> SMTPUTF8", Sender(AddrError::Encoding)),
+        (b"RCPT TO:<\xfc@x.org>", Recipient(AddrError::Encoding)),
+        (b"RCPT TO:<a@x.org> ORCPT=utf-8;\xfc@x.org", Parameter(ParamError::Syntax)),
+        (b"VRFY \xfc", Arguments),
+    ] {
+        assert_eq!(shown(line), Err(error), "{line:?}");
+    }
+}
+
+#[test]
+fn what_is_outside_ascii_is_told_of_a_recipient() {
+    for (line, all) in [
+        ("RCPT TO:<a@x.org> ORCPT=utf-8;j\\x{F6}rg@x.org", true),
+        ("RCPT TO:<a@x.org> ORCPT=utf-8;j\u{f6}rg@x.org", false),
+        ("RCPT TO:<j\u{f6}rg@x.org>", false),
+        // Its domain is A-labels by then.
+        ("RCPT TO:<a@b\u{fc}cher.test>", false),
+    ] {
+        let parsed = Command::parse(line.as_bytes()).1;
+        assert!(matches!(parsed, Ok(Command::Rcpt { ascii, .. }) if ascii == all), "{line}: {parsed:?}");
+    }
 }
 
 /// smtp-proto agrees where it follows the RFC; it unquotes local parts and drops brackets.
@@ -126,6 +163,8 @@ fn smtp_proto_reads_the_same() {
         "MAIL FROM:<a@x.org>",
         "MAIL FROM:<a@x.org> SIZE=12",
         "RCPT TO:<b@x.org>",
+        "MAIL FROM:<j\u{f6}rg@x.org> SMTPUTF8",
+        "RCPT TO:<j\u{f6}rg@x.org>",
         "DATA",
         "BDAT 86 LAST",
         "BDAT 0",
@@ -144,6 +183,9 @@ fn smtp_proto_reads_the_same() {
             Request::Helo { host } => format!("HELO {host}"),
             Request::Mail { from } if from.size > 0 => {
                 format!("MAIL FROM:<{}> SIZE={}", from.address, from.size)
+            }
+            Request::Mail { from } if from.flags & smtp_proto::MAIL_SMTPUTF8 != 0 => {
+                format!("MAIL FROM:<{}> SMTPUTF8", from.address)
             }
             Request::Mail { from } => format!("MAIL FROM:<{}>", from.address),
             Request::Rcpt { to } => format!("RCPT TO:<{}>", to.address),
@@ -173,7 +215,7 @@ proptest! {
     #[test]
     fn what_parses_prints_and_parses_again(
         verb in "(MAIL FROM:|RCPT TO:|BDAT |AUTH |EHLO )",
-        rest in "[<>@a.\":\\\\ =1LAST]{0,16}",
+        rest in "[<>@a.\":\\\\ =1LASTü]{0,16}( SMTPUTF8)?",
     ) {
         if let Ok(printed) = shown(format!("{verb}{rest}").as_bytes()) {
             prop_assert_eq!(shown(printed.as_bytes()), Ok(printed));
@@ -182,7 +224,7 @@ proptest! {
 
     #[test]
     fn smtp_proto_takes_the_paths_we_take(
-        local in "[a-z0-9+_=-]{1,12}(\\.[a-z0-9]{1,5})?",
+        local in "[a-zäöü用0-9+_=-]{1,12}(\\.[a-zß0-9]{1,5})?",
         domain in "[a-z0-9]{1,8}(\\.[a-z]{2,5}){1,2}",
     ) {
         let line = format!("RCPT TO:<{local}@{domain}>\r\n");

@@ -25,14 +25,14 @@ impl Session {
                 self.authenticated |= accepted;
                 self.say(own.unwrap_or_else(words::authenticated), out)
             }
-            Asked::Mail => {
+            Asked::Mail { smtputf8 } => {
                 if accepted {
-                    self.transaction = Transaction::Open { recipients: 0 };
+                    self.transaction = Transaction::Open { recipients: 0, smtputf8 };
                 }
                 self.say(own.unwrap_or_else(words::sender_ok), out)
             }
             Asked::Rcpt => {
-                if let (true, Transaction::Open { recipients }) = (accepted, &mut self.transaction) {
+                if let (true, Transaction::Open { recipients, .. }) = (accepted, &mut self.transaction) {
                     *recipients += 1;
                 }
                 self.say(own.unwrap_or_else(words::recipient_ok), out)

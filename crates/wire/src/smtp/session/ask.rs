@@ -53,6 +53,8 @@ pub struct Offers {
     pub require_tls: bool,
     /// FUTURERELEASE (RFC 4865), on submission.
     pub future_release: Option<FutureRelease>,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
 }
 
 /// How long a message may be held (RFC 4865 s.4).
@@ -112,6 +114,8 @@ pub struct Mail {
     pub hold: Option<Hold>,
     /// REQUIRETLS (RFC 8689).
     pub require_tls: bool,
+    /// SMTPUTF8 (RFC 6531): the envelope or the header may have UTF-8.
+    pub smtputf8: bool,
     /// How the client introduced itself.
     pub hello: Hello,
     /// TLS as it stands now.

@@ -49,9 +49,10 @@ pub struct Session {
 #[derive(Debug)]
 enum Transaction {
     None,
-    /// MAIL was accepted, and so many recipients.
+    /// MAIL was accepted, with SMTPUTF8 or without, and so many recipients.
     Open {
         recipients: usize,
+        smtputf8: bool,
     },
     /// The message has begun to come by BDAT.
     Chunks(Body),
@@ -85,7 +86,9 @@ struct Chunk {
 enum Asked {
     Connected,
     Login,
-    Mail,
+    Mail {
+        smtputf8: bool,
+    },
     Rcpt,
     Data,
     Chunk(Chunk),

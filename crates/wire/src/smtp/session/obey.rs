@@ -3,7 +3,7 @@
 use super::{
     Aborted, Asked, Chunk, Hello, Mail, Phase, Question, Recipient, Role, Session, Transaction, Wants, words,
 };
-use crate::addr::{ForwardPath, ReversePath};
+use crate::addr::{AddrError, ForwardPath, ReversePath};
 use crate::machine::Want;
 use crate::sasl::{Exchange, Mechanism, Progress};
 use crate::smtp::command::{Command, CommandError};
@@ -41,11 +41,11 @@ impl Session {
         match command {
             Command::Hello { extended, name } => self.hello(Hello { name, extended }, out),
             Command::Mail(path, params) => self.mail(path, params, out),
-            Command::Rcpt(path, params) => self.rcpt(path, params, out),
+            Command::Rcpt { path, params, ascii } => self.rcpt(path, params, ascii, out),
             Command::Data => match self.transaction {
                 Transaction::None => self.bad(words::mail_first(), out),
                 Transaction::Chunks(_) => self.bad(words::in_chunks(), out),
-                Transaction::Open { recipients: 0 } => self.bad(words::no_recipients(), out),
+                Transaction::Open { recipients: 0, .. } => self.bad(words::no_recipients(), out),
                 Transaction::Open { .. } => Some(self.ask(Asked::Data, Question::DataBegin)),
             },
             Command::Bdat { size, last } => self.bdat(Chunk { size, last }, out),
@@ -114,13 +114,14 @@ impl Session {
         {
             return self.say(words::held_too_long(most.max_interval), out);
         }
-        let MailParams { size, body, ret, envid, hold, require_tls, auth: _ } = params;
+        let MailParams { size, body, ret, envid, hold, require_tls, smtputf8, auth: _ } = params;
         let body = body.unwrap_or_default();
-        let mail = Mail { path, size, body, ret, envid, hold, require_tls, hello, tls: self.tls.clone() };
-        Some(self.ask(Asked::Mail, Question::Mail(mail)))
+        let tls = self.tls.clone();
+        let mail = Mail { path, size, body, ret, envid, hold, require_tls, smtputf8, hello, tls };
+        Some(self.ask(Asked::Mail { smtputf8 }, Question::Mail(mail)))
     }
 
-    fn rcpt(&mut self, path: ForwardPath, params: RcptParams, out: &mut Vec<u8>) -> Wants {
+    fn rcpt(&mut self, path: ForwardPath, params: RcptParams, ascii: bool, out: &mut Vec<u8>) -> Wants {
         match self.transaction {
             Transaction::None => self.bad(words::mail_first(), out),
             Transaction::Chunks(_) => self.bad(words::in_chunks(), out),
@@ -129,7 +130,11 @@ impl Session {
             {
                 self.bad(words::for_command(CommandError::Parameter(ParamError::Unknown), None), out)
             }
-            Transaction::Open { recipients } if recipients >= self.config.max_recipients => {
+            // RFC 6531 s.3.5.
+            Transaction::Open { smtputf8: false, .. } if !ascii => {
+                self.bad(words::for_command(CommandError::Recipient(AddrError::NonAscii), None), out)
+            }
+            Transaction::Open { recipients, .. } if recipients >= self.config.max_recipients => {
                 self.say(words::too_many_recipients(), out)
             }
             Transaction::Open { .. } => {
@@ -149,8 +154,8 @@ impl Session {
         let refused = |reply| Phase::Refused { left: chunk.size, reply };
         match std::mem::replace(&mut self.transaction, Transaction::None) {
             Transaction::None => self.expect(refused(words::mail_first())),
-            Transaction::Open { recipients: 0 } => {
-                self.transaction = Transaction::Open { recipients: 0 };
+            open @ Transaction::Open { recipients: 0, .. } => {
+                self.transaction = open;
                 self.expect(refused(words::no_recipients()));
             }
             open @ Transaction::Open { .. } => {

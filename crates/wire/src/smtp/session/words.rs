@@ -190,8 +190,8 @@ pub(super) fn for_command(error: CommandError, row: Option<&Row>) -> Reply {
             let usage = row.map_or("HELP", |row| row.usage);
             Reply::new(Code::ARGUMENTS, ARGUMENTS, format!("this is written: {usage}"))
         }
-        CommandError::Sender(e) => for_address(e, Enhanced(1, 7)),
-        CommandError::Recipient(e) => for_address(e, Enhanced(1, 3)),
+        CommandError::Sender(e) => for_address(e, Code::REFUSED, Enhanced(1, 7)),
+        CommandError::Recipient(e) => for_address(e, Code::BAD_ADDRESS, Enhanced(1, 3)),
         CommandError::Parameter(ParamError::Syntax) => {
             Reply::new(Code::ARGUMENTS, ARGUMENTS, "a parameter is not well-formed")
         }
@@ -201,11 +201,11 @@ pub(super) fn for_command(error: CommandError, row: Option<&Row>) -> Reply {
     }
 }
 
-fn for_address(error: AddrError, enhanced: Enhanced) -> Reply {
+/// `code` is for what RFC 6531 s.3.5 tells apart: 550 to MAIL, 553 to RCPT.
+fn for_address(error: AddrError, code: Code, enhanced: Enhanced) -> Reply {
     match error {
-        // RFC 6531 s.3.5.
         AddrError::NonAscii => {
-            Reply::new(Code::BAD_ADDRESS, Enhanced(6, 7), "addresses outside ASCII are not taken here")
+            Reply::new(code, Enhanced(6, 7), "an address outside ASCII needs SMTPUTF8 with MAIL")
         }
         _ => Reply::new(Code::ARGUMENTS, enhanced, error.to_string()),
     }
