@@ -1,6 +1,7 @@
 //! The road against a real store: who gets what, in whose name it may travel, what stands before the message.
 
 mod allowances;
+mod settling;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,8 +43,8 @@ fn options(dir: &Path) -> Options {
 }
 
 /// A house with alice (two addresses), bob and carol at home.test, and aliases in every shape.
-struct Home {
-    house: House,
+pub(super) struct Home {
+    pub(super) house: House,
     _dir: tempfile::TempDir,
 }
 
@@ -58,7 +59,7 @@ const BOB: u32 = 1;
 const CAROL: u32 = 2;
 
 impl Home {
-    async fn new() -> Home {
+    pub(super) async fn new() -> Home {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(options(dir.path())).unwrap();
         let house = House {
