@@ -282,6 +282,10 @@ fn with_ourselves_in_the_list_only_better_hosts_are_tried() {
 
 #[test]
 fn a_connection_to_ourselves_is_a_loop_whatever_the_host_is_called() {
+    // On all of IPv6 we listen beside the other servers, which have the same port of IPv4.
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return println!("skipped: there is no IPv6 here");
+    }
     let plan = Plan::new().host("a.other.test", 1).host("c.other.test", 3);
     let listening = format!("[::]:{}", plan.port());
     let house = plan
