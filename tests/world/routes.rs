@@ -1,7 +1,7 @@
 //! Where mail goes: DNS in every state, several hosts, ourselves among them.
 
 use crate::house::{House, Plan};
-use crate::mx::Mx;
+use crate::mx::{Mx, Seen};
 use crate::survive::silent;
 
 const BOB: &str = "bob@far.test";
@@ -111,10 +111,11 @@ fn a_few_hosts_are_tried_in_a_round_and_the_last_word_is_kept() {
         (1..=4).map(|n| house.mx(n, &format!("RCPT 450 4.2.1 number {n} is not ready"))).collect();
     let server = house.serve();
     server.submission().send("one", &[BOB]);
+    // It is logged before it is on disk, and a stop waits for that.
     server.logged(|log| log.contains("\"put off\""));
+    server.stop();
     let waits = house.command(&["queue", "list"], "");
     assert!(waits.contains("1 try so far: c.far.test: 450 4.2.1 number 3 is not ready"), "{waits}");
-    server.stop();
     assert_eq!(hosts.iter().map(connected).collect::<Vec<_>>(), [1, 1, 1, 0]);
 }
 
@@ -231,12 +232,13 @@ fn hosts_of_the_same_preference_share_the_mail() {
     // Each time on a connection of its own. That one gets none of forty happens once in 2^39.
     for n in 1..=40 {
         sender.send(&format!("m{n}"), &[BOB]);
-        let ends = |mx: &crate::mx::Mx| mx.seen().lines.iter().filter(|(_, line)| line == "QUIT").count();
-        let now = |mx: &crate::mx::Mx| mx.seen().mail.len();
-        while now(&a) + now(&b) < n || ends(&a) + ends(&b) < n {
-            std::thread::yield_now();
+        server.logged(|log| log.matches("\"sent\"").count() >= n);
+        let is_over =
+            |seen: &Seen| seen.lines.iter().filter(|(_, line)| line == "QUIT").count() == seen.connections;
+        for mx in [&a, &b] {
+            drop(server.wait(mx, is_over));
         }
-        if now(&a) > 0 && now(&b) > 0 {
+        if [&a, &b].iter().all(|mx| !mx.seen().mail.is_empty()) {
             break;
         }
     }
