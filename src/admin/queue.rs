@@ -210,6 +210,7 @@ impl From<fate::Fate> for FateRow {
             host: fate.host,
             address: fate.ip,
             tls: fate.tls,
+            plain: fate.plain,
             what: fate.what,
             since: fate.since,
             tries: fate.tries,

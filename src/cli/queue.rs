@@ -212,9 +212,13 @@ fn told(fate: &FateRow) -> String {
     if !fate.what.is_empty() {
         text.push_str(&format!("    {}\n", fate.what));
     }
-    let tls = if fate.tls.is_empty() { "not encrypted" } else { &fate.tls };
     if fate.action == "delivered" {
-        text.push_str(&format!("    {tls}\n"));
+        let way = match (fate.tls.as_str(), fate.plain.as_str()) {
+            ("", "") => "not encrypted".to_owned(),
+            ("", why) => format!("not encrypted: {why}"),
+            (tls, _) => tls.to_owned(),
+        };
+        text.push_str(&format!("    {way}\n"));
     }
     text
 }

@@ -4,7 +4,7 @@
 //! RFC 7505 (null MX), RFC 5891 (names in other scripts: `wire::addr` has made A-labels of them), RFC 6724 and
 //! RFC 8305 s.4 (addresses of both families take turns), RFC 3463 (what a failure is called).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use wire::addr::Domain;
 use wire::limits;
@@ -16,8 +16,23 @@ use crate::dns::{Addresses, Dns, Error, Mx};
 pub struct Own {
     /// The names of this host.
     pub names: Vec<Domain>,
-    /// Its addresses.
+    /// Its addresses, as far as the configuration names them.
     pub addresses: Vec<IpAddr>,
+    /// Where it takes mail from other servers: may be every address of it.
+    pub listens: Vec<SocketAddr>,
+}
+
+impl Own {
+    /// Whether a connection that has just been made is one to ourselves: it comes from the address that it goes to, at a
+    /// port where we take mail. So our addresses need not be known where we listen on all of them.
+    #[must_use]
+    pub fn is_reached(&self, local: SocketAddr, peer: SocketAddr) -> bool {
+        let is_at = |listens: &SocketAddr| {
+            let all = listens.ip().is_unspecified() && listens.is_ipv4() == peer.is_ipv4();
+            listens.port() == peer.port() && (all || listens.ip() == peer.ip())
+        };
+        local.ip() == peer.ip() && self.listens.iter().any(is_at)
+    }
 }
 
 /// One host to try.

@@ -2,6 +2,7 @@
 
 mod allowances;
 mod changes;
+mod settling;
 mod utf8;
 
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use super::{Envelope, Error, House, Intake, Origin, owner, route};
 use crate::small_store;
 
 /// A house with alice (two addresses), bob and carol at home.test, and aliases in every shape.
-struct Home {
-    house: House,
+pub(super) struct Home {
+    pub(super) house: House,
     _dir: tempfile::TempDir,
 }
 
@@ -32,7 +33,7 @@ const BOB: u32 = 1;
 const CAROL: u32 = 2;
 
 impl Home {
-    async fn new() -> Home {
+    pub(super) async fn new() -> Home {
         let dir = tempfile::tempdir().unwrap();
         let store = small_store::open(dir.path());
         let house = House {

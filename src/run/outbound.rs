@@ -1,7 +1,7 @@
 //! What is needed to send mail to other hosts, put together from the configuration.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use store::{Batch, Book, Intent, Store};
@@ -67,6 +67,7 @@ fn always(config: &Config) -> Option<BTreeSet<String>> {
 pub(super) fn outward(
     config: &Config,
     house: House,
+    own: Own,
     stop: Stop,
     world: Option<store::AccountId>,
 ) -> Result<Outward, Error> {
@@ -96,7 +97,7 @@ pub(super) fn outward(
         sts: Sts::new(dns.clone(), &clients, cache, sts)?,
         dns,
         clients,
-        own: own(config),
+        own,
         families,
         source: config.outbound.source.clone(),
         port: config.outbound.smtp_port,
@@ -108,8 +109,8 @@ pub(super) fn outward(
     })
 }
 
-/// Who we are: names, and the addresses that the configuration names.
-fn own(config: &Config) -> Own {
+/// Who we are: names, the addresses that the configuration names, and where mail from other servers is taken.
+pub(super) fn own(config: &Config, listens: Vec<SocketAddr>) -> Own {
     let names = std::iter::once(config.hostname()).chain(config.tls.names.iter().cloned());
     let names = names.filter_map(|name| Domain::parse(name.as_bytes()).ok()).collect();
     let listen = config.listen.smtp.iter().map(|address| address.0.ip());
@@ -117,6 +118,7 @@ fn own(config: &Config) -> Own {
     Own {
         names,
         addresses: addresses.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_canonical()).collect(),
+        listens,
     }
 }
 

@@ -217,7 +217,9 @@ impl Server {
         let control = Control::bind(&config.control)?;
         let stopper = Stopper::new();
         let kit = super::desks::Kit::new(&config, &store, &door, &queue, &keyring);
-        let outward = super::outbound::outward(&config, kit.house().clone(), stopper.handle(), world)?;
+        let smtp = bound.iter().filter(|(protocol, _)| *protocol == Protocol::Smtp);
+        let own = super::outbound::own(&config, smtp.map(|(_, bound)| bound.address()).collect());
+        let outward = super::outbound::outward(&config, kit.house().clone(), own, stopper.handle(), world)?;
         let waiting = queue.clone();
         let couriers = tokio::spawn(queue.run(Arc::new(outward)));
         let clients = terms(certificates.for_clients()?, &stopper);

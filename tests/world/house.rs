@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::mx::{Mx, Seen, free_port, network};
+use crate::mx::{Mx, PATIENCE, Seen, free_port, network};
 use crate::nameserver::{Zone, serve};
-use crate::support::client::Lines;
+use crate::support::client::{Lines, trusting};
 
 /// The binary under test; `PENFOLD_BINARY` names another, for figures of a release.
 fn binary() -> PathBuf {
@@ -35,6 +35,8 @@ pub struct Plan {
     zone: Zone,
     net: Box<dyn Fn(u8) -> Ipv4Addr + Send + Sync>,
     outbound: String,
+    smtp: String,
+    below: Vec<Zone>,
     files: Vec<(String, String)>,
     port: u16,
 }
@@ -49,6 +51,8 @@ impl Plan {
             files: Vec::new(),
             net: Box::new(net),
             outbound: "retry = [\"1s\"]\n".to_owned(),
+            smtp: "127.0.0.1:0".to_owned(),
+            below: Vec::new(),
         }
     }
 
@@ -81,6 +85,18 @@ impl Plan {
         self
     }
 
+    /// Where our server takes mail from others.
+    pub fn listening(mut self, at: &str) -> Plan {
+        self.smtp = at.to_owned();
+        self
+    }
+
+    /// An unsigned zone below, with a delegation to it.
+    pub fn unsigned(mut self, origin: &str, change: impl FnOnce(Zone) -> Zone) -> Plan {
+        self.below.push(change(Zone::new(origin)));
+        self.zone(|zone| zone.delegate(origin))
+    }
+
     /// A file beside the configuration.
     pub fn file(mut self, name: &str, text: &str) -> Plan {
         self.files.push((name.to_owned(), text.to_owned()));
@@ -104,18 +120,21 @@ impl Plan {
 
     /// The same in a directory that is there, and may have data: there is no account but those.
     pub fn make_in(self, directory: &Path) -> House {
-        let Plan { mut zone, net, outbound, files, port } = self;
+        let Plan { mut zone, net, outbound, smtp, mut below, files, port } = self;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let anchor = zone.sign(directory);
-        let nameserver = runtime.block_on(serve(vec![zone]));
+        let nameserver = {
+            below.insert(0, zone);
+            runtime.block_on(serve(below))
+        };
         for (name, text) in files {
             std::fs::write(directory.join(name), text).unwrap();
         }
         let config = format!(
             "hostname = \"mail.home.test\"\ndata_dir = \"data\"\ncontrol = \"c.sock\"\n\
-             [listen]\nsmtp = [\"127.0.0.1:0\"]\nsubmission = [\"127.0.0.1:0\"]\nimap = [\"127.0.0.1:0\"]\n\
-             submissions = []\nimaps = []\npop3 = []\npop3s = []\n\
+             [listen]\nsmtp = [\"{smtp}\"]\nsubmission = [\"127.0.0.1:0\"]\nimap = [\"127.0.0.1:0\"]\n\
+             submissions = [\"127.0.0.1:0\"]\nimaps = []\npop3 = []\npop3s = []\n\
              [tls]\noptional_on_loopback = true\n\
              [dns]\nservers = [\"{nameserver}\"]\ntrust_anchor = \"{}\"\n\
              [limits]\nconnections_per_address = 500\nmessages_a_day = 1000000\nnew_recipients_a_day = 1000000\n\
@@ -217,7 +236,15 @@ impl House {
 pub struct Serving {
     child: Child,
     ports: Vec<(String, SocketAddr)>,
-    log: Arc<Mutex<String>>,
+    log: Arc<Log>,
+    certificate: PathBuf,
+}
+
+/// What a server has logged; who waits for something is woken by each further line.
+#[derive(Default)]
+struct Log {
+    text: Mutex<String>,
+    bell: Condvar,
 }
 
 impl Serving {
@@ -225,12 +252,13 @@ impl Serving {
         command.arg("serve").arg("--config").arg(config);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = Arc::new(Log::default());
         let (mut err, sink) = (child.stderr.take().unwrap(), log.clone());
         std::thread::spawn(move || {
             let mut octets = [0; 4096];
             while let Ok(n @ 1..) = err.read(&mut octets) {
-                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&octets[..n]));
+                sink.text.lock().unwrap().push_str(&String::from_utf8_lossy(&octets[..n]));
+                sink.bell.notify_all();
             }
         });
         // The page comes in one write.
@@ -243,7 +271,8 @@ impl Serving {
                 Some((name.to_owned(), at.trim().parse().ok()?))
             })
             .collect();
-        let serving = Serving { child, ports, log };
+        let certificate = config.with_file_name("data").join("tls/self-signed.pem");
+        let serving = Serving { child, ports, log, certificate };
         if page.is_empty() {
             panic!("it did not start: {}", serving.log());
         }
@@ -257,7 +286,15 @@ impl Serving {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it has logged something.
+    #[track_caller]
+    pub fn logged(&self, until: impl Fn(&str) -> bool) {
+        let log = self.log.text.lock().unwrap();
+        let (log, late) = self.log.bell.wait_timeout_while(log, PATIENCE, |log| !until(log)).unwrap();
+        assert!(!late.timed_out(), "it is not logged:\n{log}");
     }
 
     /// The process.
@@ -315,13 +352,15 @@ impl Serving {
     pub fn try_submission(&self, user: &str) -> std::io::Result<Sender> {
         let mut lines = Lines::plain(self.at("submission"))?;
         lines.smtp_reply()?;
-        lines.smtp("EHLO client.test")?;
-        let proof = data_encoding::BASE64.encode(format!("\0{user}\0{PASSWORD}").as_bytes());
-        let reply = lines.smtp(&format!("AUTH PLAIN {proof}"))?;
-        if !reply.starts_with("235") {
-            return Err(std::io::Error::other(reply));
-        }
-        Ok(Sender { lines, from: user.to_owned() })
+        Sender::log_in(lines, user)
+    }
+
+    /// Logs in to send, inside TLS.
+    #[track_caller]
+    pub fn submission_in_tls(&self) -> Sender {
+        let mut lines = Lines::tls_from(1, self.at("submissions"), &trusting(&self.certificate)).unwrap();
+        lines.smtp_reply().unwrap();
+        Sender::log_in(lines, "ann@home.test").unwrap()
     }
 
     /// Comes as another server does.
@@ -391,6 +430,16 @@ pub struct Sender {
 }
 
 impl Sender {
+    fn log_in(mut lines: Lines, user: &str) -> std::io::Result<Sender> {
+        lines.smtp("EHLO client.test")?;
+        let proof = data_encoding::BASE64.encode(format!("\0{user}\0{PASSWORD}").as_bytes());
+        let reply = lines.smtp(&format!("AUTH PLAIN {proof}"))?;
+        if !reply.starts_with("235") {
+            return Err(std::io::Error::other(reply));
+        }
+        Ok(Sender { lines, from: user.to_owned() })
+    }
+
     /// Sends a short message; it is taken.
     #[track_caller]
     pub fn send(&mut self, subject: &str, to: &[&str]) {

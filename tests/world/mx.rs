@@ -20,7 +20,7 @@ use penfold::clock;
 use crate::support::client::Stream;
 
 /// How long a test waits for what must come: long, since it only matters when it fails.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A message that a server has taken.
 #[derive(Clone, Debug)]

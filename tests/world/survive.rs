@@ -181,7 +181,7 @@ fn stops_at_once(server: Serving) {
 }
 
 /// A host that never answers: its queue of connections is full.
-fn silent(at: SocketAddr) -> Vec<rustix::fd::OwnedFd> {
+pub fn silent(at: SocketAddr) -> Vec<rustix::fd::OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
     let make = || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
     let listener = make();
@@ -222,9 +222,7 @@ fn a_stop_waits_for_the_reply_to_what_was_sent() {
     drop(server.wait(&mx, |seen| seen.held == 1));
     let pid = server.pid();
     crate::house::signal(pid, Signal::TERM);
-    while !server.log().contains("stopping: ") {
-        std::thread::yield_now();
-    }
+    server.logged(|log| log.contains("stopping: "));
     mx.release(1);
     server.ended();
     house.is_empty();

@@ -102,6 +102,21 @@ fn broken_tls_means_without_where_nothing_is_promised() {
     }
 }
 
+#[test]
+fn a_further_host_with_broken_tls_gets_it_without() {
+    let plan = Plan::new().host("a.far.test", 1).host("b.far.test", 2);
+    let plan = plan.zone(|zone| zone.mx("far.test", 5, "a.far.test").mx("far.test", 10, "b.far.test"));
+    let house = plan.outbound("retry = [\"1h\"]").make();
+    let a = house.mx(1, "RCPT 450 4.2.1 grey");
+    let b = Mx::with_tls(house.at(2), "TLS close", Authority::new().vouch("b.far.test").config);
+    let server = house.serve();
+    send(&server);
+    arrives(server, &house, &b, false);
+    assert_eq!(a.seen().connections, 1);
+    let told = house.command(&["trace", BOB], "");
+    assert!(told.contains("not encrypted: TLS failed (the other server closed the connection)"), "{told}");
+}
+
 /// A world in which the host's key is in DNS, with a digest.
 fn with_dane(digest: &[u8]) -> House {
     let plan = Plan::new().outbound(SHORT).domain("far.test", 1);
@@ -232,4 +247,69 @@ fn what_requires_tls_goes_only_where_it_is_certain() {
     server.stop();
     assert_eq!(mx.seen().connections, 0);
     house.is_empty();
+
+    // Inside TLS it is, and the next host is asked for the same.
+    let server = house.serve();
+    let mut sender = server.submission_in_tls();
+    let reply = sender.try_send("one", &[BOB], " REQUIRETLS", "", "It rains.\r\n").unwrap();
+    assert!(reply.starts_with("250"), "{reply}");
+    let seen = server.wait(&mx, |seen| !seen.mail.is_empty());
+    assert!(seen.mail[0].tls && seen.mail[0].from.contains(" REQUIRETLS"), "{seen:?}");
+    drop(seen);
+    server.stop();
+    house.is_empty();
+    let told = house.command(&["trace", BOB], "");
+    assert!(told.contains("delivered") && told.contains("certificate verified"), "{told}");
+}
+
+#[test]
+fn what_requires_tls_comes_back_where_nobody_vouches_for_it() {
+    // A good certificate, and no promise that mail goes on like that: the server does not know REQUIRETLS.
+    let (house, authority) = with_policy("enforce", "mx.far.test");
+    let mx = Mx::with_tls(house.at(1), "", authority.vouch("mx.far.test").config);
+    comes_back_unvouched(&house, &mx, BOB, "may travel under TLS only");
+
+    // Neither DNSSEC nor MTA-STS says that the host is the domain's.
+    let authority = Authority::new();
+    let plan = Plan::new().file("authorities.pem", &authority.0.pem());
+    let ip = plan.ip(1);
+    let house = plan
+        .unsigned("loose.test", |zone| zone.mx("loose.test", 10, "mx.loose.test").ip("mx.loose.test", &ip))
+        .outbound(&format!("{SHORT}\nauthorities = \"authorities.pem\""))
+        .make();
+    let script = "EHLO 250-mx.test|250-STARTTLS|250 REQUIRETLS";
+    let mx = Mx::with_tls(house.at(1), script, authority.vouch("mx.loose.test").config);
+    comes_back_unvouched(&house, &mx, "bob@loose.test", "MTA-STS");
+}
+
+#[track_caller]
+fn comes_back_unvouched(house: &House, mx: &Mx, to: &str, words: &str) {
+    let server = house.serve();
+    let mut sender = server.submission_in_tls();
+    let reply = sender.try_send("one", &[to], " REQUIRETLS", "", "It rains.\r\n").unwrap();
+    assert!(reply.starts_with("250"), "{reply}");
+    let [report] = &server.reports(1)[..] else { panic!() };
+    report.says(to, "failed", "5.7.30", &[words]);
+    server.stop();
+    assert!(!mx.seen().lines.iter().any(|(_, line)| line.starts_with("MAIL")), "{:?}", mx.seen());
+    house.is_empty();
+}
+
+#[test]
+fn the_trace_says_why_mail_went_unencrypted() {
+    let plain = "EHLO 250-mx.test|250 PIPELINING";
+    for (step, words) in [
+        (plain, "not encrypted: the server does not offer TLS"),
+        ("STARTTLS 454 4.7.0 not now", "not encrypted: the server refuses TLS: 454 4.7.0 not now"),
+        ("TLS close", "not encrypted: TLS failed (the other server closed the connection)"),
+        ("TLS this is no TLS", "not encrypted: TLS failed ("),
+    ] {
+        let house = Plan::new().domain("far.test", 1).make();
+        let mx = Mx::with_tls(house.at(1), step, Authority::new().vouch("mx.far.test").config);
+        let server = house.serve();
+        send(&server);
+        arrives(server, &house, &mx, false);
+        let told = house.command(&["trace", BOB], "");
+        assert!(told.contains(words), "{step}: {told}");
+    }
 }

@@ -116,6 +116,21 @@ pub const ALIASES: usize = 10;
 pub const ADDRESSES: usize = 50;
 /// Addresses of one host that one delivery tries.
 pub const HOST_ADDRESSES: usize = 8;
+/// Hosts that a message is tried with in one round after one has put it off (a 4yz reply). RFC 5321 s.5.1 asks for two
+/// addresses at least; what several hosts put off, all will.
+pub const FURTHER_HOSTS: usize = 2;
+/// Addresses that are dialled for that: most that do not answer take half a minute each.
+pub const FURTHER_ADDRESSES: usize = 5;
+/// Recipients put off by a host that are held in memory for the next one, by one courier.
+pub const PUT_OFF: usize = 500;
+/// Messages that still go over a connection after it has put off the first: that one is not to wait for all others.
+pub const BEFORE_THE_NEXT: usize = 100;
+/// Lines of the queue that are settled in one commit, or a few more.
+pub const SETTLED_TOGETHER: usize = 500;
+/// Reports in one commit, or a few more: each may bring a message back, and is in memory until then.
+pub const REPORTS_TOGETHER: usize = 20;
+/// Octets of why a message was sent unencrypted that are kept with its fate.
+pub const WHY_PLAIN: usize = 120;
 /// TLSA records of a host: two of each kind, while keys change, are a dozen.
 pub const TLSA_RECORDS: usize = 50;
 /// Octets of an MTA-STS policy. RFC 8461 s.3.3 asks for 64 KiB.

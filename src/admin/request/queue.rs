@@ -102,6 +102,9 @@ pub struct FateRow {
     pub address: String,
     /// How the connection was secured; empty: not at all.
     pub tls: String,
+    /// Why not, where it was not and that is known.
+    #[serde(default)]
+    pub plain: String,
     /// What the host said, or what was the matter.
     pub what: String,
     /// When the message was taken, in seconds since 1970.

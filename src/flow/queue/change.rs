@@ -329,6 +329,7 @@ fn gone(waits: &Waits, recipient: &Recipient, now: i64) -> Fate {
         host: last.host,
         ip: String::new(),
         tls: String::new(),
+        plain: String::new(),
         what: last.what,
         since: entry.at,
         tries: recipient.tries,

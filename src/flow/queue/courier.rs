@@ -2,48 +2,27 @@
 //! and given what waits, message after message.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use wire::addr::Domain;
 use wire::limits;
-use wire::machine::Peer;
-use wire::smtp::client::{Client, Config};
 
 use super::Queue;
-use super::deliver::Deliver;
+use super::connection::{After, Stop};
+use super::course::{Course, Shared, Work, lock};
 use super::lease::Lease;
 use super::line::{self, Entry, Trouble};
 use super::outward::{Outward, Relay, When};
 use super::report::with_code;
-use super::settle::{Came, Via, settle};
+use super::settle::{Came, Tried, Via, settle_all};
 use super::waiting::Destination;
-use crate::flow::route_out::{self, NoRoute, Resolved};
-use crate::flow::secure::{self, Asked, Facts, Need, sts};
-use crate::net::{self, DialError, Side, Terms};
-use crate::tls::client as tls;
+use crate::dns::Addresses;
+use crate::flow::route_out::{self, Hop, NoRoute, Own, Resolved};
+use crate::flow::secure::{self, Asked, Facts, Need, Unsafe, sts};
 
 /// When no host of a destination was reached, seconds before another message makes us try again; less where the schedule
 /// has shorter waits.
 const PAUSE: i64 = 30;
-
-/// What has happened on a connection so far: its desk writes it, the courier reads it when the connection is over.
-#[derive(Default)]
-pub(super) struct Course {
-    /// The message that is under way.
-    pub(super) lease: Option<Lease>,
-    /// What the matter was, if it did not come to any mail.
-    pub(super) trouble: Option<Trouble>,
-    /// A message was settled: the host works.
-    pub(super) served: bool,
-    /// The message was sent, and no reply has come yet.
-    pub(super) in_doubt: bool,
-}
-
-pub(super) type Shared = Arc<Mutex<Course>>;
-
-pub(super) fn lock(course: &Shared) -> MutexGuard<'_, Course> {
-    course.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What a message asks of its way.
 pub(super) fn asked(entry: &Entry) -> Asked {
@@ -54,31 +33,13 @@ pub(super) fn asked(entry: &Entry) -> Asked {
     }
 }
 
-/// How one connection ended.
-enum End {
-    /// Mail went over it.
-    Served,
-    /// TLS did not work, and need not.
-    WithoutTls,
-    /// It was of no use.
-    Useless,
-}
-
-/// One host, at one address.
-struct Stop<'a> {
-    host: &'a Domain,
-    at: SocketAddr,
-    need: &'a Need,
-    relay: Option<&'a Relay>,
-}
-
 /// A courier's run.
 pub(super) struct Courier {
-    outward: Arc<Outward>,
-    queue: Queue,
-    to: Destination,
-    course: Shared,
-    asked: Asked,
+    pub(super) outward: Arc<Outward>,
+    pub(super) queue: Queue,
+    pub(super) to: Destination,
+    pub(super) course: Shared,
+    pub(super) asked: Asked,
 }
 
 impl Courier {
@@ -86,7 +47,7 @@ impl Courier {
     pub(super) fn new(outward: &Arc<Outward>, queue: &Queue, to: &Destination) -> Option<Courier> {
         let lease = queue.lease(to)?;
         let asked = asked(&lease.queued.entry);
-        let course = Arc::new(Mutex::new(Course { lease: Some(lease), ..Course::default() }));
+        let course = Arc::new(Mutex::new(Course { work: Some(Work::new(lease)), ..Course::default() }));
         Some(Courier { outward: outward.clone(), queue: queue.clone(), to: to.clone(), course, asked })
     }
 
@@ -104,17 +65,28 @@ impl Courier {
             }
             (done, _) => done,
         };
+        self.put_off().await;
         if let Err(came) = done {
             self.nobody(came).await;
         }
     }
 
+    /// What hosts have put off, and no other took, waits for its next round.
+    async fn put_off(&self) {
+        let mut all: Vec<Work> = lock(&self.course).put_off.drain(..).collect();
+        let tried = all.iter_mut().map(|work| {
+            let came = work.put_off();
+            Tried { lease: &mut work.lease, came }
+        });
+        if let Err(error) = settle_all(&self.outward.house, tried.collect()).await {
+            tracing::error!(%error, "what came of tries could not be written down");
+        }
+    }
+
     /// Whether it is time to go by the relay, since the direct way does not work.
     fn wants(&self, relay: &Relay) -> bool {
-        let tries = lock(&self.course)
-            .lease
-            .as_ref()
-            .and_then(|lease| lease.recipients.iter().map(|(_, recipient)| recipient.tries).max());
+        let most = |work: &Work| work.lease.recipients.iter().map(|(_, recipient)| recipient.tries).max();
+        let tries = lock(&self.course).work.as_ref().and_then(most);
         match relay.when {
             When::Always => true,
             When::After(n) => tries.is_some_and(|tries| tries + 1 >= n) || self.queue.0.reach.is_blocked(),
@@ -146,7 +118,7 @@ impl Courier {
         let Some(resolved) = resolving.await else { return Ok(()) };
         let hosts = route_out::reachable(&domain, &hops, resolved, own).map_err(no_route)?;
         let mut never_safe = None;
-        for Resolved { hop, addresses } in hosts {
+        for (n, Resolved { hop, addresses }) in hosts.iter().enumerate() {
             let addresses = match addresses {
                 Ok(addresses) => addresses,
                 Err(error) => {
@@ -154,27 +126,12 @@ impl Courier {
                     continue;
                 }
             };
-            let dane = match hop.host.literal() {
-                // RFC 7672 s.2.2.1: where the MX records prove nothing, TLSA records do not either.
-                _ if !hops.secure => Ok(secure::Dane::None),
-                Some(_) => Ok(secure::Dane::None),
-                None => {
-                    let asking = self.unless_stopped(secure::discover(dns, &hop.host, &addresses, *port));
-                    let Some(found) = asking.await else { return Ok(()) };
-                    found
-                }
-            };
-            let facts = Facts {
-                domain: &domain,
-                host: &hop.host,
-                mx_secure: hops.secure,
-                dane: &dane,
-                sts: policy.as_ref(),
-                asked: self.asked,
-            };
-            let need = match secure::decide(facts) {
-                Ok(need) => need,
-                Err(error) => {
+            let deciding =
+                self.unless_stopped(self.need(&domain, hop, addresses, hops.secure, policy.as_ref()));
+            let need = match deciding.await {
+                None => return Ok(()),
+                Some(Ok(need)) => need,
+                Some(Err(error)) => {
                     if !error.is_temporary() {
                         never_safe = Some(error.to_string());
                     }
@@ -185,16 +142,54 @@ impl Courier {
             if let Some(policy) = &policy {
                 testing(policy, &hop.host, &need);
             }
-            for ip in route_out::order(&addresses, *families, &mut random) {
-                let at = SocketAddr::new(ip, *port);
-                if self.host(Stop { host: &hop.host, at, need: &need, relay: None }).await {
-                    return Ok(());
+            let behind = hosts.iter().skip(n + 1).any(|host| host.addresses.is_ok());
+            let mut ips = route_out::order(addresses, *families, &mut random).into_iter().peekable();
+            while let Some(ip) = ips.next() {
+                let (at, more) = (SocketAddr::new(ip, *port), behind || ips.peek().is_some());
+                let stop = Stop { host: &hop.host, at, need: &need, plain: "", relay: None, more };
+                match self.host(stop).await {
+                    After::Nothing => return Ok(()),
+                    After::Next => {}
+                    After::Better => {
+                        // Better hosts were tried before it.
+                        let with_it = Own { addresses: vec![ip.to_canonical()], ..Own::default() };
+                        let better = route_out::reachable(&domain, &hops, hosts.clone(), &with_it);
+                        return match better {
+                            Err(error) if lock(&self.course).work.is_some() => Err(no_route(error)),
+                            _ => self.nobody_took_it(never_safe),
+                        };
+                    }
                 }
             }
         }
-        let trouble = lock(&self.course).trouble.take();
+        self.nobody_took_it(never_safe)
+    }
+
+    /// How safe the way to one of its hosts must be.
+    async fn need(
+        &self,
+        domain: &Domain,
+        hop: &Hop,
+        addresses: &Addresses,
+        mx_secure: bool,
+        sts: Option<&sts::Policy>,
+    ) -> Result<Need, Unsafe> {
+        let Outward { dns, port, .. } = &*self.outward;
+        let dane = match hop.host.literal() {
+            // RFC 7672 s.2.2.1: where the MX records prove nothing, TLSA records do not either.
+            None if mx_secure => secure::discover(dns, &hop.host, addresses, *port).await,
+            _ => Ok(secure::Dane::None),
+        };
+        secure::decide(Facts { domain, host: &hop.host, mx_secure, dane: &dane, sts, asked: self.asked })
+    }
+
+    /// The end of the list. What hosts have put off has come to something.
+    fn nobody_took_it(&self, never_safe: Option<String>) -> Result<(), Came> {
+        let mut course = lock(&self.course);
+        let trouble = course.trouble.take();
         match never_safe {
-            Some(what) => Err(never((5, 7, 30), what)),
+            _ if course.work.is_none() => Ok(()),
+            Some(what) => Err(Came::Never(Trouble::new("", with_code((5, 7, 30), what)))),
             None => Err(Came::Later(trouble.unwrap_or_else(|| Trouble::new("", "no host could be tried")))),
         }
     }
@@ -213,169 +208,81 @@ impl Courier {
             },
         };
         let need = if relay.plain { Need::None } else { Need::Verified(vec![relay.host.clone()]) };
-        for ip in addresses {
-            let at = SocketAddr::new(ip, relay.port);
-            if self.host(Stop { host: &relay.host, at, need: &need, relay: Some(relay) }).await {
+        let plain = if relay.plain { "no TLS is asked of the relay (`tls = \"none\"`)" } else { "" };
+        let mut ips = addresses.into_iter().peekable();
+        while let Some(ip) = ips.next() {
+            let (at, more) = (SocketAddr::new(ip, relay.port), ips.peek().is_some());
+            let stop = Stop { host: &relay.host, at, need: &need, plain, relay: Some(relay), more };
+            if self.host(stop).await == After::Nothing {
                 return Ok(());
             }
         }
-        let trouble = lock(&self.course).trouble.take();
-        Err(Came::Later(trouble.unwrap_or_else(|| Trouble::new(&relay.host, "the relay has no address"))))
+        let mut course = lock(&self.course);
+        let trouble = course.trouble.take();
+        match course.work {
+            None => Ok(()),
+            Some(_) => Err(Came::Later(
+                trouble.unwrap_or_else(|| Trouble::new(&relay.host, "the relay has no address")),
+            )),
+        }
     }
 
     /// Waits for what leads up to a connection; `None` when the server stops meanwhile: then the message is given back.
-    async fn unless_stopped<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn unless_stopped<T>(&self, what: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = what => Some(done),
             () = self.outward.stop.clone().stopped() => {
-                let lease = lock(&self.course).lease.take();
-                lease.into_iter().for_each(Lease::give_back);
+                lock(&self.course).give_back();
                 None
             }
         }
     }
 
-    /// One address of a host; without TLS as well, if that may be. Says whether mail went there.
-    async fn host(&self, stop: Stop<'_>) -> bool {
-        match self.connect(&stop).await {
-            End::Served => true,
-            End::Useless => false,
-            End::WithoutTls => {
-                if let Some(Trouble { host, what, .. }) = &lock(&self.course).trouble {
-                    tracing::info!(host, why = what, "TLS does not work with it: tried without");
-                }
-                let plain = Stop { need: &Need::None, ..stop };
-                matches!(self.connect(&plain).await, End::Served)
-            }
-        }
-    }
-
-    async fn connect(&self, stop: &Stop<'_>) -> End {
-        let Stop { host, at, need, relay } = *stop;
-        let outward = &*self.outward;
-        let dialling =
-            self.unless_stopped(net::dial(at, outward.source_for(at.ip()), limits::SMTP_CONNECT_WITHIN));
-        let Some(dialled) = dialling.await else { return End::Served };
-        let dialled = match dialled {
-            Ok(dialled) => dialled,
-            Err(error) => {
-                if matches!(error, DialError::TimedOut { .. }) && relay.is_none() {
-                    self.queue.0.reach.silent(at.ip());
-                }
-                // That this host has no IPv6 is nobody's fault, and says less than another address.
-                if !error.is_no_route() || lock(&self.course).trouble.is_none() {
-                    self.trouble(Trouble::new(host, error));
-                }
-                return End::Useless;
-            }
-        };
-        if relay.is_none() {
-            self.queue.0.reach.answered();
-        }
-        let (name, trust) = need.trust(host);
-        let side = match outward.clients.side(&name, trust) {
-            Ok(side) => side,
-            Err(error) => {
-                self.trouble(Trouble::new(host, error));
-                return End::Useless;
-            }
-        };
-        let terms = Terms { tls: Some(Side::Client(side)), stop: outward.stop.clone(), ..Terms::default() };
-        let (dialled, facts) = match relay.is_some_and(|relay| relay.implicit_tls) {
-            false => (dialled, None),
-            true => match dialled.secure(&terms).await {
-                Ok((dialled, facts)) => (dialled, Some(facts)),
-                Err(error) => {
-                    self.trouble(Trouble::new(host, tls_words(&error)));
-                    return End::Useless;
-                }
-            },
-        };
-        let config = Config { name: outward.house.hostname.to_string(), timeouts: outward.timeouts };
-        let client = Client::new(config, &Peer { ip: at.ip(), tls: facts });
-        let via = Via { host: host.to_string(), ip: at.ip().to_string(), tls: String::new() };
-        let desk =
-            Deliver::new(&self.outward, &self.queue, &self.to, &self.course, via, need, relay, self.asked);
-        let done = dialled.drive(client, desk, Arc::new(terms)).await;
-        self.ended(host, need, done.result).await
-    }
-
-    /// What a connection that is over came to.
-    async fn ended(&self, host: &Domain, need: &Need, result: Result<(), net::Error>) -> End {
-        let (lease, served) = {
-            let mut course = lock(&self.course);
-            let in_doubt = std::mem::take(&mut course.in_doubt);
-            (course.lease.take().map(|lease| (lease, in_doubt)), course.served)
-        };
-        let handshake = matches!(&result, Err(net::Error::Handshake(_) | net::Error::HandshakeSlow(_)));
-        let Some((mut lease, in_doubt)) = lease else { return End::Served };
-        if let Err(error) = &result {
-            self.trouble(Trouble::new(host, tls_words(error)));
-        }
-        if served && !in_doubt && is_reset(&result) {
-            // The host works, and this message had not been sent: it goes over another connection, at once.
-            lease.give_back();
-            return End::Served;
-        }
-        if served || in_doubt {
-            // The host works; the message that was under way when the connection broke is tried again in its time.
-            let trouble = lock(&self.course).trouble.take();
-            let mut trouble = trouble.unwrap_or_else(|| Trouble::new(host, "the connection was lost"));
-            if in_doubt {
-                trouble.what.push_str(" (after the message was sent: it may arrive twice)");
-            }
-            let came: Vec<_> =
-                lease.recipients.iter().map(|(number, _)| (*number, Came::Later(trouble.clone()))).collect();
-            let via = Via { host: host.to_string(), ..Via::default() };
-            if let Err(error) = settle(&self.outward.house, &mut lease, came, &via).await {
-                tracing::error!(id = %lease.queued.id, %error, "what came of a try could not be written down");
-            }
-            return End::Served;
-        }
-        lock(&self.course).lease = Some(lease);
-        if handshake && *need == Need::Opportunistic { End::WithoutTls } else { End::Useless }
-    }
-
-    fn trouble(&self, trouble: Trouble) {
+    pub(super) fn trouble(&self, trouble: Trouble) {
         lock(&self.course).trouble = Some(trouble);
     }
 
-    /// Nobody could be reached, or nobody is there: what is due for this destination learns it.
+    /// Nobody could be reached, or nobody is there: what is due for this destination learns it, many messages in a commit.
     async fn nobody(&self, came: Came) {
         let later = matches!(came, Came::Later(_));
-        let mut next = lock(&self.course).lease.take();
-        let all = later && !matches!(self.asked, Asked::RequireTls);
+        let all = !later || !matches!(self.asked, Asked::RequireTls);
         if later {
             let shortest = self.queue.settings().schedule.shortest();
             self.queue.unreached(&self.to, PAUSE.min(shortest));
         }
-        while let Some(mut lease) = next.take() {
-            let came = lease.recipients.iter().map(|(number, _)| (*number, came.clone())).collect();
-            if let Err(error) = settle(&self.outward.house, &mut lease, came, &Via::default()).await {
-                tracing::error!(id = %lease.queued.id, %error, "what came of a try could not be written down");
+        let via = Arc::new(Via::default());
+        let first = lock(&self.course).work.take();
+        let mut leases: Vec<Lease> = first.into_iter().map(|work| work.lease).collect();
+        let mut more = all;
+        loop {
+            let mut lines: usize = leases.iter().map(|lease| lease.recipients.len()).sum();
+            // There may be a hundred thousand of them: what is left when the server stops waits as it is.
+            more &= !self.outward.stop.is_stopped();
+            while more && lines < limits::SETTLED_TOGETHER {
+                match self.queue.lease(&self.to) {
+                    Some(lease) if asked(&lease.queued.entry) == self.asked => {
+                        lines += lease.recipients.len();
+                        leases.push(lease);
+                    }
+                    other => {
+                        other.into_iter().for_each(Lease::give_back);
+                        more = false;
+                    }
+                }
+            }
+            if leases.is_empty() {
                 return;
             }
-            // There may be a hundred thousand of them: what is left waits as it is.
-            if (all || !later) && !self.outward.stop.is_stopped() {
-                next = self.queue.lease(&self.to);
+            let tried = leases.iter_mut().map(|lease| {
+                let came = lease.recipients.iter().map(|(number, _)| (*number, came.clone(), via.clone()));
+                Tried { came: came.collect(), lease }
+            });
+            if let Err(error) = settle_all(&self.outward.house, tried.collect()).await {
+                tracing::error!(%error, "what came of tries could not be written down");
+                return;
             }
-            if next.as_ref().is_some_and(|next| asked(&next.queued.entry) != self.asked) {
-                next.take().into_iter().for_each(Lease::give_back);
-            }
+            leases.clear();
         }
-    }
-}
-
-/// Whether the connection ended under the message rather than because of it.
-fn is_reset(result: &Result<(), net::Error>) -> bool {
-    matches!(result, Err(net::Error::Read(_) | net::Error::Write(_) | net::Error::Ended))
-}
-
-/// What TLS that failed says, in words.
-fn tls_words(error: &net::Error) -> String {
-    match error {
-        net::Error::Handshake(error) => format!("TLS: {}", tls::why(error)),
-        other => other.to_string(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wire::addr::ForwardPath;
 use wire::dot::Stuffer;
+use wire::limits;
 use wire::machine::{Certificate, TlsFacts};
 use wire::sasl::client::Login;
 use wire::secret::Secret;
@@ -14,11 +15,12 @@ use wire::smtp::client::{
 use wire::smtp::params::BodyKind;
 
 use super::Queue;
-use super::courier::{Shared, asked, lock};
+use super::courier::asked;
+use super::course::{Said, Shared, Work, lock};
 use super::lease::Lease;
 use super::line::{Queued, Trouble};
 use super::outward::{Outward, Relay};
-use super::settle::{Came, Via, settle};
+use super::settle::{Came, Fared, Via, settle};
 use super::waiting::Destination;
 use crate::disk;
 use crate::flow::secure::{Asked, Need};
@@ -27,6 +29,20 @@ use crate::password::Sha256;
 
 /// Octets of a message that are read at a time.
 const PIECE: usize = 64 << 10;
+/// What is added to the words about a message that was sent and not replied to.
+pub(super) const IN_DOUBT: &str = " (after the message was sent: it may arrive twice)";
+
+/// The way to a host.
+pub(super) struct Way<'a> {
+    /// The host.
+    pub(super) via: Via,
+    /// How safe it must be.
+    pub(super) need: &'a Need,
+    /// It is the relay.
+    pub(super) relay: Option<&'a Relay>,
+    /// There are hosts, or addresses, behind this one.
+    pub(super) more: bool,
+}
 
 /// The desk of one connection to another host.
 pub(super) struct Deliver {
@@ -42,21 +58,29 @@ pub(super) struct Deliver {
     reports: bool,
     /// The recipients of the message under way, by their places in the envelope.
     numbers: Vec<u16>,
+    /// Messages that other hosts have put off, and that this one has not seen yet. `None`: it is the first host.
+    further: Option<usize>,
+    /// What it puts off may go to the next host.
+    may_go_on: bool,
+    /// It has put off something that goes to the next host; so many messages ago.
+    put_off: Option<usize>,
 }
 
 impl Deliver {
-    #[expect(clippy::too_many_arguments, reason = "made once, of what its courier has")]
     pub(super) fn new(
         outward: &Arc<Outward>,
         queue: &Queue,
         to: &Destination,
         course: &Shared,
-        via: Via,
-        need: &Need,
-        relay: Option<&Relay>,
+        way: Way<'_>,
         asked: Asked,
     ) -> Deliver {
+        let Way { via, need, relay, more } = way;
         let login = relay.and_then(|relay| relay.login.as_ref());
+        let (waiting, may_go_on) = {
+            let course = lock(course);
+            (course.put_off.len(), more && course.may_go_on())
+        };
         Deliver {
             outward: outward.clone(),
             queue: queue.clone(),
@@ -68,6 +92,9 @@ impl Deliver {
             asked,
             reports: false,
             numbers: Vec::new(),
+            further: (waiting > 0).then_some(waiting),
+            may_go_on,
+            put_off: None,
         }
     }
 
@@ -87,8 +114,7 @@ impl Deliver {
             }
             Question::Over(failure) => {
                 if failure.why == Why::Stopping {
-                    let lease = lock(&self.course).lease.take();
-                    lease.into_iter().for_each(Lease::give_back);
+                    lock(&self.course).give_back();
                 }
                 self.trouble(self.in_words(&failure));
                 Answer::Noted
@@ -108,7 +134,8 @@ impl Deliver {
     fn ready(&mut self, ready: &Ready) -> Answer {
         self.reports = ready.extensions.dsn;
         if let Some(facts) = &ready.tls {
-            self.via.tls = tls_words(facts, &self.need);
+            self.via.tls = secured(facts, &self.need);
+            self.via.plain.clear();
         } else if self.need != Need::None && ready.extensions.starttls {
             return Answer::StartTls;
         } else if !self.need.allows_plain() {
@@ -118,6 +145,8 @@ impl Deliver {
                 }
                 _ => "it must offer TLS, and it offers no STARTTLS: somebody may be in between",
             });
+        } else if self.need != Need::None {
+            self.via.plain = "the server does not offer TLS".to_owned();
         }
         match self.login.take() {
             Some((user, password)) if !ready.authenticated => {
@@ -134,9 +163,12 @@ impl Deliver {
 
     fn refused(&mut self, refused: &Refused) -> Answer {
         match refused {
-            Refused::StartTls(_) if self.need.allows_plain() => match self.login.is_some() {
+            Refused::StartTls(reply) if self.need.allows_plain() => match self.login.is_some() {
                 true => self.quit("it refuses TLS, and without it no password is sent"),
-                false => Answer::Go,
+                false => {
+                    self.via.plain = format!("the server refuses TLS: {reply}");
+                    Answer::Go
+                }
             },
             Refused::StartTls(reply) => self.quit(format!("it must offer TLS, and refuses it: {reply}")),
             Refused::Auth(error) => {
@@ -145,28 +177,45 @@ impl Deliver {
         }
     }
 
-    /// The message that this connection was begun for, then whatever else waits.
+    /// The message that this connection was begun for, then whatever else waits. A further host gets only what others have
+    /// put off: all else goes to the best one first.
     async fn next(&mut self) -> Answer {
         if self.queue.proved(&self.to) {
             tracing::info!(host = self.via.host, "it answers again: what waits for it goes now");
         }
-        let begun = lock(&self.course).lease.take();
-        let Some(lease) = begun.or_else(|| self.queue.lease(&self.to)) else { return Answer::Quit };
-        if asked(&lease.queued.entry) != self.asked {
+        let Some(work) = self.take() else { return Answer::Quit };
+        if asked(&work.lease.queued.entry) != self.asked {
             // It wants another kind of connection.
-            lease.give_back();
+            work.lease.give_back();
             return Answer::Quit;
         }
-        match self.envelope(&lease) {
+        match self.envelope(&work.lease) {
             Some(envelope) => {
-                lock(&self.course).lease = Some(lease);
+                lock(&self.course).work = Some(work);
                 Answer::Send(Box::new(envelope))
             }
             None => {
-                drop(lease);
+                drop(work);
                 Answer::Quit
             }
         }
+    }
+
+    fn take(&mut self) -> Option<Work> {
+        let mut course = lock(&self.course);
+        if let Some(left) = &mut self.further {
+            *left = left.checked_sub(1)?;
+            return course.put_off.pop_front();
+        }
+        if let Some(sent) = &mut self.put_off {
+            *sent += 1;
+            if *sent > limits::BEFORE_THE_NEXT || course.is_full() {
+                return None;
+            }
+        }
+        let begun = course.work.take();
+        drop(course);
+        begun.or_else(|| self.queue.lease(&self.to).map(Work::new))
     }
 
     fn envelope(&mut self, lease: &Lease) -> Option<Envelope> {
@@ -191,7 +240,7 @@ impl Deliver {
     }
 
     async fn send(&self, out: &Out) -> Answer {
-        let content = lock(&self.course).lease.as_ref().map(|lease| lease.queued.content);
+        let content = lock(&self.course).work.as_ref().map(|work| work.lease.queued.content);
         let Some(content) = content else { return Answer::Aborted };
         match self.write(content, out).await {
             Ok(()) => {
@@ -229,50 +278,81 @@ impl Deliver {
     }
 
     async fn outcome(&mut self, outcome: Outcome) {
-        let lease = {
+        let (work, served) = {
             let mut course = lock(&self.course);
             course.in_doubt = false;
-            course.lease.take()
+            (course.work.take(), course.served)
         };
-        let Some(mut lease) = lease else { return };
+        let Some(mut work) = work else { return };
         let stopped = |fate: &Fate| matches!(fate, Fate::Failed(failure) if failure.why == Why::Stopping);
-        if outcome.fates.iter().all(stopped) {
-            // Not its fault: it goes with the next start.
-            lease.give_back();
-            return;
-        }
-        let mut nothing = !outcome.fates.is_empty();
+        // A connection that failed before the message was there says nothing about the message.
+        let is_nothing = |fate: &Fate| matches!(fate, Fate::Failed(failure) if !failure.is_in_doubt());
+        let nothing = !outcome.fates.is_empty() && outcome.fates.iter().all(is_nothing);
         let gone = outcome.over && outcome.fates.iter().all(is_stale);
-        let mut came = Vec::with_capacity(outcome.fates.len());
-        for (number, fate) in self.numbers.iter().zip(outcome.fates) {
-            // A connection that failed before the message was there says nothing about the message.
-            nothing &= matches!(&fate, Fate::Failed(failure) if !failure.is_in_doubt());
-            came.push((*number, self.came(fate)));
-        }
-        let served = lock(&self.course).served;
-        if served && gone {
-            // The server had enough of this connection: the message goes over another one, at once.
-            lease.give_back();
+        if outcome.fates.iter().all(stopped) || (served && gone && work.said.is_empty()) {
+            // Not its fault: it goes with the next start. Or the server had enough of this connection: the message goes over
+            // another one, at once.
+            let mut course = lock(&self.course);
+            course.work = Some(work);
+            course.give_back();
             return;
         }
-        if nothing && !served {
+        if nothing && !served && work.said.is_empty() {
             // Another host may do better.
-            let trouble = came.into_iter().find_map(|(_, came)| match came {
-                Came::Later(trouble) => Some(trouble),
+            let trouble = outcome.fates.iter().find_map(|fate| match fate {
+                Fate::Failed(failure) => Some(self.in_words(failure)),
                 _ => None,
             });
             let mut course = lock(&self.course);
             course.trouble = trouble;
-            course.lease = Some(lease);
+            course.work = Some(work);
             return;
         }
-        match settle(&self.outward.house, &mut lease, came, &self.via).await {
-            Ok(()) => lock(&self.course).served = true,
-            Err(error) => {
-                lock(&self.course).served = true;
-                tracing::error!(id = %lease.queued.id, %error, "what came of a try could not be written down");
+        let (came, later) = self.sort(&work, outcome.fates);
+        let settled = match came.is_empty() {
+            true => Ok(()),
+            false => settle(&self.outward.house, &mut work.lease, came).await,
+        };
+        let id = work.lease.queued.id.clone();
+        let mut course = lock(&self.course);
+        course.served = true;
+        match settled {
+            Err(error) => tracing::error!(%id, %error, "what came of a try could not be written down"),
+            Ok(()) if later.is_empty() => {}
+            Ok(()) => {
+                if self.put_off.is_none() && later.iter().any(|(_, _, via)| **via == self.via) {
+                    self.put_off = Some(0);
+                    course.refusals += 1;
+                }
+                if let Some((_, trouble, via)) = later.first() {
+                    let why = &trouble.what;
+                    tracing::info!(%id, host = via.host, why, "put off by this host, the next one is tried");
+                }
+                work.said = later;
+                course.put_off.push_back(work);
             }
         }
+    }
+
+    /// What is settled now, and what the next host may take (RFC 5321 s.5.1): only what was put off in so many words, and
+    /// certainly not taken. That this host said nothing of a recipient does not undo what another said.
+    fn sort(&self, work: &Work, fates: Vec<Fate>) -> (Vec<Fared>, Vec<Said>) {
+        let here = Arc::new(self.via.clone());
+        let (mut came, mut later) = (Vec::with_capacity(fates.len()), Vec::new());
+        for (number, fate) in self.numbers.iter().copied().zip(fates) {
+            let in_doubt = matches!(&fate, Fate::Failed(failure) if failure.is_in_doubt());
+            let is_mute = matches!(fate, Fate::Failed(_) | Fate::Unsaid(_)) && !in_doubt;
+            let before = work.said.iter().find(|(n, ..)| *n == number).filter(|_| is_mute);
+            let (fared, via) = match before {
+                Some((_, trouble, via)) => (Came::Later(trouble.clone()), via.clone()),
+                None => (self.came(fate), here.clone()),
+            };
+            match fared {
+                Came::Later(trouble) if self.may_go_on && !in_doubt => later.push((number, trouble, via)),
+                fared => came.push((number, fared, via)),
+            }
+        }
+        (came, later)
     }
 
     fn came(&self, fate: Fate) -> Came {
@@ -297,7 +377,7 @@ impl Deliver {
             Fate::Failed(failure) => {
                 let mut trouble = self.in_words(&failure);
                 if failure.is_in_doubt() {
-                    trouble.what.push_str(" (after the message was sent: it may arrive twice)");
+                    trouble.what.push_str(IN_DOUBT);
                 }
                 Came::Later(trouble)
             }
@@ -322,7 +402,7 @@ fn is_stale(fate: &Fate) -> bool {
 }
 
 /// How a connection is secured, for people.
-fn tls_words(facts: &TlsFacts, need: &Need) -> String {
+fn secured(facts: &TlsFacts, need: &Need) -> String {
     let certificate = match (&facts.certificate, need) {
         (Certificate::Dane, _) => "certificate as its DNS says (DANE)",
         (Certificate::Trusted(_), Need::Verified(_)) => "certificate verified",

@@ -46,6 +46,9 @@ pub struct Fate {
     /// How the connection was secured; empty: not at all.
     #[serde(default)]
     pub tls: String,
+    /// Why not, where it was not; lines of older versions do not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plain: String,
     /// The host's reply, or what was the matter.
     pub what: String,
     /// When the message was taken, in seconds since 1970.
@@ -143,6 +146,7 @@ mod tests {
             host: String::new(),
             ip: String::new(),
             tls: String::new(),
+            plain: String::new(),
             what: String::new(),
             since: 1,
             tries: 1,
@@ -171,5 +175,35 @@ mod tests {
             assert_eq!(is_address(kept, asked), is, "{kept} {asked}");
         }
         assert_eq!(serde_json::to_value(Action::Expired).unwrap(), "expired");
+    }
+
+    #[test]
+    fn lines_of_older_versions_are_read() {
+        let old = r#"{"at":5,"id":"a","message_id":"m","from":"<>","to":"bob@far.test","action":"delivered",
+            "host":"mx.far.test","ip":"192.0.2.1","tls":"","what":"250 ok","since":1,"tries":1}"#;
+        let fate: Fate = serde_json::from_str(old).unwrap();
+        assert_eq!((fate.host.as_str(), fate.plain.as_str()), ("mx.far.test", ""));
+    }
+
+    #[test]
+    fn the_longest_fate_fits_a_line() {
+        let long = |n: usize| "\"".repeat(n);
+        let fate = Fate {
+            at: i64::MAX,
+            id: "x".repeat(30),
+            message_id: long(200),
+            from: format!("<{}@{}>", long(64), "x".repeat(255)),
+            to: format!("{}@{}", long(64), "x".repeat(255)),
+            action: Action::Delivered,
+            host: "x".repeat(255),
+            ip: "x".repeat(45),
+            tls: "TLS1.3, TLS13_AES_256_GCM_SHA384, certificate good, though not asked for".into(),
+            plain: long(wire::limits::WHY_PLAIN),
+            what: long(wire::limits::TROUBLE),
+            since: i64::MAX,
+            tries: u16::MAX,
+        };
+        let value = serde_json::to_vec(&fate).unwrap();
+        assert!(value.len() <= 3_500, "{}", value.len());
     }
 }

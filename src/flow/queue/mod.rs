@@ -7,7 +7,9 @@
 //! connection; nothing is ever struck that was neither taken nor reported.
 
 pub mod change;
+mod connection;
 mod courier;
+mod course;
 mod deliver;
 pub mod fate;
 mod lease;
@@ -16,7 +18,7 @@ pub mod outward;
 pub(in crate::flow) mod report;
 mod runner;
 pub mod schedule;
-mod settle;
+pub(in crate::flow) mod settle;
 pub mod waiting;
 
 use std::collections::BTreeSet;

@@ -168,6 +168,40 @@ async fn shown(outward: &Outward, mut lease: Lease) -> bool {
         Ok(()) => Came::Taken { said: "shown in the demo, and not sent".into(), reports: false },
         Err(why) => Came::Later(Trouble::new("", why)),
     };
-    let came = lease.recipients.iter().map(|(number, _)| (*number, came.clone())).collect();
-    settle(&outward.house, &mut lease, came, &via).await.is_ok()
+    let via = Arc::new(via);
+    let came = lease.recipients.iter().map(|(number, _)| (*number, came.clone(), via.clone())).collect();
+    settle(&outward.house, &mut lease, came).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::tests::Home;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn policies_that_hold_no_more_are_struck_and_no_other() {
+        let home = Home::new().await;
+        let store = &home.house.store;
+        let day = 86_400;
+        let keep = async |domain: &str, fetched: i64, max_age: u32| {
+            let policy = format!("version: STSv1\nmode: enforce\nmx: mx.{domain}\nmax_age: {max_age}\n");
+            let value = format!("x-fetched: {fetched}\nx-id: 1\n{policy}").into_bytes();
+            assert!(Kept::decode(&value).is_some());
+            let key = domain.as_bytes().to_vec();
+            store.commit(Batch::of(Intent::Write { book: Book::Policies, key, value })).await.unwrap();
+        };
+        let kept = || {
+            let lines = store.lines(Book::Policies, &[], None, 100).unwrap();
+            lines.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect::<Vec<_>>()
+        };
+        let now = line::now();
+        keep("old.test", now - 2 * day, 86_400).await;
+        keep("new.test", now - 2 * day, 3 * 86_400).await;
+        assert!(old(store, now - 1 - day).unwrap().is_none(), "a second before its end it holds");
+        home.house.queue.tidy().await;
+        assert_eq!(kept(), ["new.test"]);
+        let batch = old(store, now + day).unwrap().unwrap();
+        store.commit(batch).await.unwrap();
+        assert!(kept().is_empty());
+    }
 }

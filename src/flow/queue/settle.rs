@@ -1,15 +1,17 @@
-//! What came of a try, in one commit: recipients that are done with, those that wait on, what is told of them, and the
+//! What came of tries, in one commit: recipients that are done with, those that wait on, what is told of them, and the
 //! reports that their senders get. Nothing is struck without its fate; a report is on its way with the same commit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use store::{Batch, CommitError};
 use wire::dsn::Notify;
+use wire::limits;
 
 use super::fate::{Action, Fate};
 use super::lease::Lease;
-use super::line::{self, Recipient, Trouble};
-use super::report::{self, About, Event};
+use super::line::{self, Id, Recipient, Trouble};
+use super::report::{self, About, Event, Sent};
 use super::schedule::Next;
 use crate::disk;
 use crate::flow::House;
@@ -39,6 +41,19 @@ pub struct Via {
     pub ip: String,
     /// How the connection was secured; empty: not at all.
     pub tls: String,
+    /// Why not; empty where it was, or came to no connection.
+    pub plain: String,
+}
+
+/// What came of a recipient, by its number, and with whom it was.
+pub type Fared = (u16, Came, Arc<Via>);
+
+/// A message that was tried. Recipients of it that `came` does not name stay with it.
+pub struct Tried<'a> {
+    /// The message.
+    pub lease: &'a mut Lease,
+    /// What came of its recipients.
+    pub came: Vec<Fared>,
 }
 
 /// What is to be done for a recipient.
@@ -51,56 +66,124 @@ enum Step {
 ///
 /// # Errors
 /// Nothing is settled then: the message waits, and is tried again.
-pub async fn settle(
-    house: &House,
-    lease: &mut Lease,
-    came: Vec<(u16, Came)>,
-    via: &Via,
-) -> Result<(), CommitError> {
-    let now = line::now();
-    let mut batch = Batch::new();
-    let mut steps: Vec<(u16, Step, i64)> = Vec::new();
-    let mut reports: BTreeMap<Event, Vec<About>> = BTreeMap::new();
-    for (number, came) in came {
-        let Some((_, recipient)) = lease.recipients.iter().find(|(n, _)| *n == number) else { continue };
-        let mut recipient = recipient.clone();
-        recipient.tries = recipient.tries.saturating_add(1);
-        let step = judge(lease, &mut recipient, came, via, now, &mut reports);
-        match &step {
-            Step::Done(action) => {
-                line::strike(&mut batch, &lease.queued.id, number);
-                fate(lease, &recipient, *action, via, now).write(&mut batch, number);
-            }
-            Step::Wait => drop(batch.push(recipient.write(&lease.queued.id, number))),
+pub async fn settle(house: &House, lease: &mut Lease, came: Vec<Fared>) -> Result<(), CommitError> {
+    let mut one = [Tried { lease, came }];
+    let mut draft = Draft::default();
+    draft.add(house, 0, &one[0]);
+    draft.commit(house, &mut one).await
+}
+
+/// Settles many messages, in few commits. A line that the store refuses holds up its own message only.
+///
+/// # Errors
+/// Some are not settled then: they wait, and are tried again.
+pub async fn settle_all(house: &House, mut all: Vec<Tried<'_>>) -> Result<(), CommitError> {
+    let mut failed = None;
+    let mut left = &mut all[..];
+    while !left.is_empty() {
+        let mut draft = Draft::default();
+        let mut n = 0;
+        while let Some(tried) = left.get(n)
+            && !draft.is_full()
+        {
+            draft.add(house, n, tried);
+            n += 1;
         }
-        steps.push((number, step, recipient.next));
+        let (some, rest) = left.split_at_mut(n);
+        match draft.commit(house, some).await {
+            Ok(()) => {}
+            Err(error) if n == 1 => failed = Some(error),
+            Err(_) => {
+                for tried in some {
+                    let came = std::mem::take(&mut tried.came);
+                    if let Err(error) = settle(house, tried.lease, came).await {
+                        tracing::error!(id = %tried.lease.queued.id, %error, "what came of a try could not be written down");
+                        failed = Some(error);
+                    }
+                }
+            }
+        }
+        left = rest;
     }
-    let done = steps.iter().filter(|(_, step, _)| matches!(step, Step::Done(_))).count();
-    let id = lease.queued.id.clone();
-    // Others may be on their way elsewhere at the moment; then whoever settles the last strikes the message.
-    let last = done > 0 && usize::try_from(lease.queue().left(&id)).is_ok_and(|left| left == done);
-    if last {
-        line::strike_message(&mut batch, &id);
+    failed.map_or(Ok(()), Err)
+}
+
+/// A commit in the making.
+#[derive(Default)]
+struct Draft {
+    batch: Batch,
+    /// The message's place among those that are settled, the recipient, and when it waits for; `None`: it is done with.
+    steps: Vec<(usize, u16, Option<i64>)>,
+    /// Recipients of each message that are done with.
+    done: BTreeMap<Id, u32>,
+    /// Reports that it holds.
+    reports: usize,
+    /// Messages that it puts into the queue.
+    sent: Vec<Sent>,
+}
+
+impl Draft {
+    fn is_full(&self) -> bool {
+        self.batch.len() >= limits::SETTLED_TOGETHER || self.reports >= limits::REPORTS_TOGETHER
     }
-    let mut sent = Vec::new();
-    for (event, about) in reports {
-        sent.extend(report::add(house, &mut batch, &lease.queued, event, &about));
+
+    fn add(&mut self, house: &House, place: usize, tried: &Tried<'_>) {
+        let now = line::now();
+        let Tried { lease, came } = tried;
+        let mut reports: BTreeMap<Event, Vec<About>> = BTreeMap::new();
+        for (number, came, via) in came {
+            let Some((_, recipient)) = lease.recipients.iter().find(|(n, _)| n == number) else { continue };
+            let mut recipient = recipient.clone();
+            recipient.tries = recipient.tries.saturating_add(1);
+            let step = judge(lease, &mut recipient, came.clone(), via, now, &mut reports);
+            let next = match step {
+                Step::Done(action) => {
+                    line::strike(&mut self.batch, &lease.queued.id, *number);
+                    fate(lease, &recipient, action, via, now).write(&mut self.batch, *number);
+                    *self.done.entry(lease.queued.id.clone()).or_default() += 1;
+                    None
+                }
+                Step::Wait => {
+                    self.batch.push(recipient.write(&lease.queued.id, *number));
+                    Some(recipient.next)
+                }
+            };
+            self.steps.push((place, *number, next));
+        }
+        self.reports += reports.len();
+        for (event, about) in reports {
+            self.sent.extend(report::add(house, &mut self.batch, &lease.queued, event, &about));
+        }
     }
-    // What reports a failure is not refused for a quota.
-    batch.accepted();
-    disk::commit(&house.store, batch).await?;
-    for (id, recipients) in sent {
-        lease.queue().arrived(&id, &recipients);
-    }
-    for (number, step, next) in steps {
-        lease.settled(number, matches!(step, Step::Wait).then_some(next));
-    }
-    if done > 0 && !last && lease.queue().left(&id) == 0 {
+
+    async fn commit(mut self, house: &House, all: &mut [Tried<'_>]) -> Result<(), CommitError> {
+        let Some(queue) = all.first().map(|tried| tried.lease.queue().clone()) else { return Ok(()) };
+        // Others may be on their way elsewhere at the moment; then whoever settles the last strikes the message.
+        let (last, others): (Vec<_>, Vec<_>) =
+            self.done.into_iter().partition(|(id, done)| queue.left(id) == *done);
+        for (id, _) in last {
+            line::strike_message(&mut self.batch, &id);
+        }
+        // What reports a failure is not refused for a quota.
+        self.batch.accepted();
+        disk::commit(&house.store, self.batch).await?;
+        for (id, recipients) in self.sent {
+            queue.arrived(&id, &recipients);
+        }
+        for (place, number, next) in self.steps {
+            if let Some(tried) = all.get_mut(place) {
+                tried.lease.settled(number, next);
+            }
+        }
         let mut batch = Batch::new();
-        line::strike_message(&mut batch, &id);
-        disk::commit(&house.store, batch).await?;
+        for (id, _) in others.iter().filter(|(id, _)| queue.left(id) == 0) {
+            line::strike_message(&mut batch, id);
+        }
+        if !batch.is_empty() {
+            disk::commit(&house.store, batch).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What is to be done, and what is to be told.
@@ -179,6 +262,11 @@ fn fate(lease: &Lease, recipient: &Recipient, action: Action, via: &Via, now: i6
         host: if via.host.is_empty() { last.host } else { via.host.clone() },
         ip: via.ip.clone(),
         tls: via.tls.clone(),
+        plain: via
+            .plain
+            .get(..via.plain.floor_char_boundary(limits::WHY_PLAIN))
+            .unwrap_or_default()
+            .to_owned(),
         what: last.what,
         since: entry.at,
         tries: recipient.tries,

@@ -18,6 +18,27 @@ fn own() -> Own {
     Own {
         names: vec![domain("mail.own.test"), domain("own.test")],
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        listens: Vec::new(),
+    }
+}
+
+#[test]
+fn a_connection_from_the_address_that_it_goes_to_is_one_to_ourselves() {
+    let at = |text: &str| text.parse().unwrap();
+    let own = |listens: &[&str]| Own { listens: listens.iter().map(|l| at(l)).collect(), ..Own::default() };
+    let everywhere = own(&["0.0.0.0:25", "[::]:25"]);
+    let there = own(&["192.0.2.7:25"]);
+    for (own, local, peer, expected) in [
+        (&everywhere, "192.0.2.7:40000", "192.0.2.7:25", true),
+        (&everywhere, "[2001:db8::7]:40000", "[2001:db8::7]:25", true),
+        (&everywhere, "192.0.2.7:40000", "192.0.2.8:25", false),
+        (&everywhere, "192.0.2.7:40000", "192.0.2.7:2525", false),
+        (&own(&["[::]:25"]), "192.0.2.7:40000", "192.0.2.7:25", false),
+        (&there, "192.0.2.7:40000", "192.0.2.7:25", true),
+        (&there, "192.0.2.8:40000", "192.0.2.8:25", false),
+        (&own(&[]), "192.0.2.7:40000", "192.0.2.7:25", false),
+    ] {
+        assert_eq!(own.is_reached(at(local), at(peer)), expected, "{local} to {peer}");
     }
 }
 
