@@ -20,6 +20,10 @@ fn who_asks_hears_that_it_is_there_or_was_passed_on_and_who_asks_not_to_hears_no
     send("bob@far.test", "", " NOTIFY=FAILURE");
     drop(server.wait(&far, |seen| seen.mail.len() == 2));
     drop(server.reports(2));
+    // Of these two nobody hears.
+    let failed =
+        |line: &&str| line.contains(r#""message":"failed""#) && line.contains(r#""to":"no@far.test""#);
+    server.logged(|log| log.lines().filter(failed).count() == 2);
     server.stop();
     house.is_empty();
 
