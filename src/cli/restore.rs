@@ -214,9 +214,8 @@ fn put_config(place: &Path, kept: Option<&[u8]>) -> Result<String, Failure> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(failed(place)(e)),
     };
-    if let Some(dir) = place.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        fs::create_dir_all(dir).map_err(failed(dir))?;
-    }
+    let dir = place.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(dir).map_err(failed(dir))?;
     let new = PathBuf::from(format!("{shown}.new"));
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
@@ -225,10 +224,15 @@ fn put_config(place: &Path, kept: Option<&[u8]>) -> Result<String, Failure> {
         file.sync_all()
     })
     .map_err(failed(&new))?;
+    // There is a configuration at every moment, whatever happens meanwhile.
     if let Some(old) = &old {
-        fs::rename(place, old).map_err(failed(old))?;
+        match fs::remove_file(old) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(old)(e)),
+            _ => fs::hard_link(place, old).map_err(failed(old))?,
+        }
     }
     fs::rename(&new, place).map_err(failed(place))?;
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))?;
     Ok(match old {
         Some(old) => format!("{shown} is the backup's; what was there is {}.", old.display()),
         None => format!("{shown} is the backup's."),
