@@ -202,7 +202,7 @@ pub(super) fn free(directory: &Directory, address: &str) -> Result<(), Error> {
 pub(super) fn nothing_leads_to(directory: &Directory, address: &str) -> Result<(), Error> {
     let aliases: Vec<String> = directory
         .aliases()
-        .filter(|(_, to)| to.iter().any(|target| target == address))
+        .filter(|(_, to)| to.iter().any(|target| address::is(target, address)))
         .map(|(alias, _)| alias.to_owned())
         .collect();
     if aliases.is_empty() {

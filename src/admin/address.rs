@@ -1,7 +1,7 @@
 //! Domains and addresses as people type them, made into what the store keeps: lower case, A-labels, local part and
 //! domain. RFC 5321 s.4.1.2; the grammar itself is wire's.
 
-use wire::addr::{Address, Domain};
+use wire::addr::{AddrError, Address, Domain};
 
 use super::Error;
 
@@ -38,6 +38,21 @@ pub fn address(given: &str) -> Result<(String, String), Error> {
             Some(name) => Ok((address.canonical(), name.to_owned())),
         },
     }
+}
+
+/// An address as it was given, for whoever is elsewhere.
+///
+/// # Errors
+/// `BadAddress`.
+pub fn as_given(given: &str) -> Result<String, Error> {
+    let bad = |why: AddrError| Error::BadAddress { given: given.to_owned(), why: why.to_string() };
+    Address::parse(given.trim().as_bytes()).map(|address| address.to_string()).map_err(bad)
+}
+
+/// Whether a kept address is this one, which is canonical.
+#[must_use]
+pub fn is(kept: &str, canonical: &str) -> bool {
+    kept == canonical || Address::parse(kept.as_bytes()).is_ok_and(|kept| kept.canonical() == canonical)
 }
 
 #[cfg(test)]

@@ -17,15 +17,17 @@ impl Admin {
         accounts::free(&directory, &address)?;
         let mut to: Vec<String> = Vec::with_capacity(targets.len());
         for target in targets {
-            let (target, domain) = address::address(target)?;
-            if target == address {
+            let (canonical, domain) = address::address(target)?;
+            if canonical == address {
                 return Err(Error::AliasToItself { address });
             }
-            if directory.has_domain(&domain) && directory.resolve(&target).is_none() {
-                return Err(Error::TargetUnknown { target });
+            if directory.has_domain(&domain) && directory.resolve(&canonical).is_none() {
+                return Err(Error::TargetUnknown { target: canonical });
             }
-            if !to.contains(&target) {
-                to.push(target);
+            if to.iter().all(|other| !address::is(other, &canonical)) {
+                // RFC 5321 s.2.4: what letters of an address elsewhere mean is known there only; to many hosts a final sigma
+                // is not the other one.
+                to.push(if directory.has_domain(&domain) { canonical } else { address::as_given(target)? });
             }
         }
         if to.is_empty() {

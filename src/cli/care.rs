@@ -100,7 +100,7 @@ fn name(victim: &Victim) -> String {
     }
     if let Some(subject) = &victim.subject {
         let subject: String =
-            words::header_text(subject).chars().take(60).filter(|c| !c.is_control()).collect();
+            words::header_text(subject).chars().take(60).filter(|c| !wire::abnf::steers(*c)).collect();
         let _ = write!(text, ": {subject}");
     }
     text

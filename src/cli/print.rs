@@ -113,7 +113,7 @@ pub fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Str
 #[must_use]
 pub fn short(name: &str) -> String {
     const MOST: usize = 48;
-    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let plain = |c: char| if wire::abnf::steers(c) { '\u{fffd}' } else { c };
     let length = name.chars().count();
     if length <= MOST {
         return name.chars().map(plain).collect();

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use wire::abnf::steers;
+
 use super::args::{QueueChangeArgs, QueueCommand, QueueFilter, TraceArgs};
 use super::ask::Asker;
 use super::people::{strange, tell};
@@ -27,7 +29,10 @@ pub(super) fn queue(ask: &Asker, command: QueueCommand) -> Result<ExitCode, Fail
                 return strange();
             };
             tell(output.json, &serde_json::json!({"row": row, "header": header}), || {
-                format!("{}\n{}", entry(&row, now()), header.replace("\r\n", "\n"))
+                // Somebody else's words: they must not steer the terminal.
+                let harmless = |c: char| if steers(c) && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+                let header: String = header.replace("\r\n", "\n").chars().map(harmless).collect();
+                format!("{}\n{header}", entry(&row, now()))
             })
         }
         QueueCommand::Retry(args) => changed(ask, args, QueueChange::Retry, "is tried now", "are tried now"),

@@ -140,7 +140,9 @@ fn missing(config: &Config, from: &Source, people: &People) -> Vec<String> {
         let domain = people.domains.first().map_or("example.org", |domain| &domain.name);
         steps.push(format!("No account, so nobody can log in: `penfold account add you@{domain}`"));
     } else if let Some(wanted) = &config.postmaster {
-        let wanted = wanted.to_ascii_lowercase();
+        let wanted = wanted
+            .parse::<wire::addr::Address>()
+            .map_or_else(|_| wanted.to_ascii_lowercase(), |wanted| wanted.canonical());
         if !people.accounts.iter().any(|row| row.login == wanted || row.addresses.contains(&wanted)) {
             steps.push(format!(
                 "`postmaster` in the configuration names {wanted:?}, which is no account: until it is one, the first \

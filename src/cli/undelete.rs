@@ -144,7 +144,7 @@ fn short(text: Option<&str>, most: usize) -> String {
     let mut line: String = text
         .unwrap_or_default()
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if wire::abnf::steers(c) { ' ' } else { c })
         .take(most + 1)
         .collect();
     if line.chars().count() > most {

@@ -5,6 +5,7 @@
 
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 use memchr::{memchr, memmem};
+use wire::abnf::steers;
 
 /// Collects a header while its message streams by, so that a large body need not be read again.
 #[derive(Debug, Default)]
@@ -148,7 +149,7 @@ impl Header {
         let value = value.strip_prefix(b"<").unwrap_or(value);
         let value = value.strip_suffix(b">").unwrap_or(value);
         let value = value.get(..200).unwrap_or(value);
-        let printable = |c: char| c.is_ascii_graphic() || !c.is_ascii() && !c.is_control();
+        let printable = |c: char| c.is_ascii_graphic() || !c.is_ascii() && !steers(c);
         // RFC 6532 s.3.3 lets UTF-8 stand there.
         let text = String::from_utf8_lossy(value);
         Some(text.trim_end_matches('\u{fffd}').chars().map(|c| if printable(c) { c } else { '?' }).collect())
@@ -159,7 +160,7 @@ impl Header {
     pub fn subject(&self) -> Option<String> {
         let only: Vec<u8> = self.named("Subject").next()?.to_vec();
         let message = MessageParser::new().parse_headers(&only)?;
-        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let printable = |c: char| if steers(c) { ' ' } else { c };
         message.subject().map(|subject| subject.chars().map(printable).take(100).collect())
     }
 
@@ -242,6 +243,7 @@ mod tests {
             ("<a.b@x.test>", "a.b@x.test"),
             ("<gr\u{fc}n@x.test>", "gr\u{fc}n@x.test"),
             ("<a b\u{9b}\tc>", "a?b??c"),
+            ("<a\u{202e}b\u{2028}c\u{61c}>", "a?b?c?"),
             (&long, &format!("a{}", "\u{fc}".repeat(99))),
         ] {
             let h = header(format!("Message-ID: {value}\r\n\r\n").as_bytes(), 9);

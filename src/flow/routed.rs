@@ -117,7 +117,12 @@ fn expand(directory: &Directory, canonical: &str) -> Route {
     let mut opened: HashSet<*const Target> = HashSet::new();
     let mut left = vec![canonical];
     while let Some(address) = left.pop() {
-        match look_up(directory, address) {
+        // What an alias leads to elsewhere stands as it was given, and its domain may have become ours since.
+        let found = look_up(directory, address).or_else(|| {
+            let canonical = Address::parse(address.as_bytes()).ok()?.canonical();
+            if canonical == address { None } else { look_up(directory, &canonical) }
+        });
+        match found {
             Some(Target::Account(account)) if !accounts.contains(account) => accounts.push(*account),
             Some(alias @ Target::Alias(to)) if opened.insert(alias) => {
                 left.extend(to.iter().rev().map(String::as_str));

@@ -60,7 +60,7 @@ pub(super) fn hold_what_was_restored(store: &Store) -> Result<(), Error> {
 /// The domains whose mail always goes by the relay, which makes them one destination.
 fn always(config: &Config) -> Option<BTreeSet<String>> {
     let relay = &config.relay;
-    (relay.host.is_some() && relay.when == RelayWhen::Always).then(|| relay.domains.iter().cloned().collect())
+    (relay.host.is_some() && relay.when == RelayWhen::Always).then(|| domains(&relay.domains))
 }
 
 /// Everything that couriers need. `world`: the demo's account that gets what would be sent.
@@ -160,8 +160,17 @@ fn relay(config: &Config) -> Result<Option<Relay>, Error> {
             RelayWhen::Always => When::Always,
             RelayWhen::Fallback => When::After(relay.after),
         },
-        domains: relay.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        domains: domains(&relay.domains),
     }))
+}
+
+/// Domains as they stand in addresses: in lower case, A-labels.
+fn domains(given: &[String]) -> BTreeSet<String> {
+    let kept = |domain: &String| match Domain::parse(domain.as_bytes()) {
+        Ok(domain) => domain.to_string(),
+        Err(_) => domain.to_ascii_lowercase(),
+    };
+    given.iter().map(kept).collect()
 }
 
 /// Policies of other domains, kept in the store.
@@ -181,5 +190,17 @@ impl Cache for Policies {
                 tracing::warn!(%domain, %error, "the MTA-STS policy could not be kept");
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_of_the_relay_may_be_written_either_way() {
+        let given = ["Example.com", "B\u{fc}cher.example"].map(str::to_owned);
+        let kept: Vec<String> = domains(&given).into_iter().collect();
+        assert_eq!(kept, ["example.com", "xn--bcher-kva.example"]);
     }
 }

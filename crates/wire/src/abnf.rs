@@ -33,6 +33,14 @@ pub const fn is_esmtp_keyword(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'-'
 }
 
+/// What steers a terminal, ends a line, or turns the direction of reading (`Bidi_Control` of Unicode): control characters,
+/// U+2028 and U+2029, and marks that are not seen.
+#[must_use]
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// `1*DIGIT` as a number. `None` when empty, not all digits, or larger than 64 bits.
 #[must_use]
 pub fn number(s: &[u8]) -> Option<u64> {

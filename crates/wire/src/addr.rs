@@ -66,7 +66,7 @@ impl LocalPart {
         }
         let meaning = String::from_utf8(meaning).map_err(|_| AddrError::Encoding)?;
         if !meaning.is_ascii() {
-            if meaning.chars().any(steers) {
+            if meaning.chars().any(abnf::steers) {
                 return Err(AddrError::LocalPart);
             }
             // Put together otherwise it may be longer.
@@ -101,11 +101,6 @@ fn folded(meaning: &str) -> String {
         .map(|c| if c == '\u{3c2}' { '\u{3c3}' } else { c })
         .collect();
     nfc.normalize(&lower).into_owned()
-}
-
-/// Control characters, line ends of Unicode, and marks that turn the direction of reading.
-fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_dot_string(s: &[u8]) -> bool {
@@ -508,6 +503,8 @@ mod tests {
             ("a\u{9b}b@x.org", Err(LocalPart)),
             ("a\u{2028}b@x.org", Err(LocalPart)),
             ("a\u{202e}b@x.org", Err(LocalPart)),
+            ("a\u{61c}b@x.org", Err(LocalPart)),
+            ("a\u{85}b@x.org", Err(LocalPart)),
             (&long_utf8, Err(TooLong)),
             (&longer_in_nfc, Err(TooLong)),
             ("a@x.org.", Err(Domain)),
@@ -577,6 +574,41 @@ mod tests {
             (b"a@b\xfccher.test", AddrError::Domain),
         ] {
             assert_eq!(Address::parse(octets), Err(error), "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn what_compares_is_the_same_compared_again_for_every_letter() {
+        // Nothing becomes what divides an address, its details or its quotes, unless it was that.
+        let divides = |text: &str| text.chars().any(|c| "@+.\"\\<> ".contains(c));
+        let looks = |c: char, mark: &str| {
+            let once = folded(&format!("{c}{mark}"));
+            assert_eq!(folded(&once), once, "{c:?}{mark:?}");
+            assert!(c.is_ascii() || !divides(&once), "{c:?}{mark:?}");
+        };
+        // Beyond are no letters with case, nor marks that go with them.
+        for c in '\0'..'\u{20000}' {
+            looks(c, "");
+        }
+        for c in ('\0'..'\u{600}').chain('\u{1e00}'..'\u{2200}') {
+            ["\u{301}", "\u{307}", "\u{323}", "\u{338}", "\u{345}"].iter().for_each(|mark| looks(c, mark));
+        }
+    }
+
+    #[test]
+    fn letters_that_look_alike_are_told_apart() {
+        for (one, other) in [
+            ("stra\u{df}e", "strasse"),
+            ("\u{130}", "i"),
+            ("\u{131}", "i"),
+            ("\u{17f}am", "sam"),
+            ("\u{ff41}nn", "ann"),
+            ("\u{430}nn", "ann"),
+            ("a\u{200d}nn", "ann"),
+            ("\u{fb01}n", "fin"),
+        ] {
+            let [a, b] = [one, other].map(|local| format!("{local}@x.org").parse::<Address>().expect(local));
+            assert!(a != b && a.canonical() != b.canonical(), "{one} {other}");
         }
     }
 

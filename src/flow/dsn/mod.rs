@@ -127,13 +127,13 @@ pub struct Composed {
 pub fn compose(report: &Report<'_>) -> Composed {
     let original = &report.original;
     let failed = report.recipients.iter().any(|r| matches!(r.action, Action::Failed { .. }));
-    // RFC 3461 s.4.3: only what failed comes back whole.
-    let whole = failed && report.ret == Some(Ret::Full) && original.size <= limits::DSN_ORIGINAL;
     // RFC 6533 s.4: such a message is told of in UTF-8, or its sender could not be written.
     let global = original.smtputf8 || !report.to.is_ascii();
     // RFC 6533 s.4.5: whether the hosts on the way back to a sender in ASCII offer SMTPUTF8 is not known, and nobody is told
     // of a report that fails.
-    let coded = global && report.away && report.to.is_ascii() && !whole;
+    let coded = global && report.away && report.to.is_ascii();
+    // RFC 3461 s.4.3: only what failed comes back whole; the original is not encoded, so not where that is needed.
+    let whole = failed && report.ret == Some(Ret::Full) && original.size <= limits::DSN_ORIGINAL && !coded;
     let eight_bit =
         !coded && (global || if whole { original.eight_bit } else { !original.header.is_ascii() });
 

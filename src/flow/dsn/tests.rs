@@ -275,6 +275,12 @@ fn a_report_that_leaves_for_a_sender_in_ascii_is_ascii() {
     let status = String::from_utf8_lossy(status.contents());
     assert!(status.contains("Final-Recipient: utf-8; j\u{f6}rg@far.test\r\n"), "{status}");
     assert_eq!(original.contents(), header);
+    // Whatever it wants back.
+    report.ret = Some(Ret::Full);
+    assert_eq!(compose(&report), away);
+    report.away = false;
+    assert!(compose(&report).with_original);
+    report.away = true;
     // A sender outside ASCII can only be told where SMTPUTF8 is.
     assert!(compose(&Report { to: "\u{e4}nn@b.test", ..report.clone() }).smtputf8);
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use wire::abnf::steers;
+
 /// Columns of a line for people.
 const COLUMNS: usize = 72;
 /// Octets of a line in quoted-printable (RFC 2045 s.6.7): a line in ASCII for people is not broken there.
@@ -9,10 +11,6 @@ const CODED: usize = 76;
 
 /// What somebody else wrote, without what could steer a terminal or turn the direction of reading: blanks instead.
 pub(super) fn clean(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
@@ -118,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_steers_is_blanked() {
-        assert_eq!(clean("a\u{1b}[2Jb\r\nc\u{202e}d\u{9b}e"), "a [2Jb  c d e");
+        assert_eq!(clean("a\u{1b}[2Jb\r\nc\u{202e}d\u{9b}e\u{2028}f\u{61c}g"), "a [2Jb  c d e f g");
         assert_eq!(ascii("gr\u{fc}n\0"), "gr?n ");
     }
 

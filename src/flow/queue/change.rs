@@ -4,7 +4,7 @@
 use store::{Batch, ReadError, Store};
 
 use super::Queue;
-use super::fate::{Action, Fate};
+use super::fate::{Action, Fate, is_address};
 use super::line::{self, Queued, Recipient};
 use crate::disk;
 
@@ -26,18 +26,19 @@ pub struct Which {
 impl Which {
     fn has_message(&self, queued: &Queued) -> bool {
         let id = self.ids.is_empty() || self.ids.iter().any(|id| **id == *queued.id);
-        id && self.from.as_ref().is_none_or(|from| contains(&queued.entry.from, from))
+        id && self.from.as_ref().is_none_or(|from| is_meant(&queued.entry.from, from))
     }
 
     fn has_recipient(&self, recipient: &Recipient) -> bool {
-        self.to.as_ref().is_none_or(|to| contains(&recipient.to, to))
+        self.to.as_ref().is_none_or(|to| is_meant(&recipient.to, to))
             && self.domain.as_ref().is_none_or(|domain| recipient.domain().eq_ignore_ascii_case(domain))
             && (!self.held || recipient.held)
     }
 }
 
-fn contains(text: &str, part: &str) -> bool {
-    text.to_lowercase().contains(&part.to_lowercase())
+/// A part of an address, or all of it, however it is written.
+fn is_meant(address: &str, asked: &str) -> bool {
+    address.to_lowercase().contains(&asked.to_lowercase()) || is_address(address, asked)
 }
 
 /// A message with those of its recipients that are meant.
@@ -346,5 +347,23 @@ impl Queue {
             waiting.unblock(&to);
         }
         waiting.shift(&to, id, number, hint, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_meant_however_they_are_written() {
+        for (address, asked, is) in [
+            ("<J\u{f6}rg@xn--bcher-kva.test>", "J\u{d6}RG", true),
+            ("<J\u{f6}rg@xn--bcher-kva.test>", "jo\u{308}rg@b\u{fc}cher.test", true),
+            ("bob@xn--bcher-kva.test", "bob@b\u{fc}cher.test", true),
+            ("bob@xn--bcher-kva.test", "ob@b\u{fc}cher.test", false),
+            ("jorg@b.test", "j\u{f6}rg@b.test", false),
+        ] {
+            assert_eq!(is_meant(address, asked), is, "{address} {asked}");
+        }
     }
 }

@@ -76,6 +76,22 @@ async fn letters_outside_ascii_lead_to_accounts_however_they_are_written() {
 }
 
 #[tokio::test]
+async fn an_alias_keeps_the_letters_of_an_address_elsewhere_until_that_is_here() {
+    let home = Home::abroad().await;
+    let to = vec!["\u{39d}\u{3af}\u{3ba}\u{3bf}\u{3c2}@greek.test".to_owned()];
+    home.commit(Intent::AddAlias { address: "nick@home.test".into(), to }).await;
+    let sent = home.send_as(true, None, "x@far.test", "nick@home.test", "From: x@far.test\n\nx\n").await;
+    assert_eq!(sent, Ok(0));
+    let id = line::messages(&home.house.store, None, 100).unwrap().pop().unwrap().id;
+    let recipients = line::recipients(&home.house.store, &id).unwrap();
+    assert_eq!(recipients[0].1.to, "\u{39d}\u{3af}\u{3ba}\u{3bf}\u{3c2}@greek.test");
+    home.commit(Intent::AddDomain { name: "greek.test".into() }).await;
+    let address = "\u{3bd}\u{3af}\u{3ba}\u{3bf}\u{3c3}@greek.test".into();
+    home.commit(Intent::AddAlias { address, to: vec!["alice@home.test".into()] }).await;
+    assert_eq!(home.route("nick@home.test"), Ok(vec![ALICE]));
+}
+
+#[tokio::test]
 async fn nobody_submits_in_the_name_of_another_with_letters_outside_ascii() {
     let home = Home::abroad().await;
     let not_yours = |address: &str| Err(Error::NotYours(address.into()));
@@ -87,6 +103,7 @@ async fn nobody_submits_in_the_name_of_another_with_letters_outside_ascii() {
         (BOB, JOERG, not_yours(JOERG)),
         (BOB, "bob@home.test, \"bob@home.test\" <jo\u{308}rg@home.test>", not_yours("jo\u{308}rg@home.test")),
         (BOB, "info@b\u{fc}cher.test", not_yours("info@b\u{fc}cher.test")),
+        (BOB, "bob@home.test, j\u{f6}rg\u{200b}@home.test", not_yours("j\u{f6}rg\u{200b}@home.test")),
     ] {
         // Whether or not it says that there are such.
         for smtputf8 in [true, false] {

@@ -48,6 +48,19 @@ const STORY: &[Step] = &[
     (&["alias", "add", "family@b.test", "anna@b.test"], 4, "taken already"),
     (&["alias", "add", "out@b.test", "x@elsewhere.test"], 0, "goes to x@elsewhere.test"),
     (&["alias", "remove", "out@b.test", "--yes"], 0, "out@b.test"),
+    // Its letters are known there only; they make it no other address here.
+    (
+        &[
+            "alias",
+            "add",
+            "out@b.test",
+            "\u{39d}\u{3af}\u{3ba}\u{3bf}\u{3c2}@B\u{fc}cher.test",
+            "\u{3bd}\u{3af}\u{3ba}\u{3bf}\u{3c3}@b\u{fc}cher.test",
+        ],
+        0,
+        "goes to \u{39d}\u{3af}\u{3ba}\u{3bf}\u{3c2}@xn--bcher-kva.test now.",
+    ),
+    (&["alias", "remove", "out@b.test", "--yes"], 0, "out@b.test"),
     (&["alias", "add", "info@b.test", "nobody@b.test"], 3, "nobody has the address"),
     (&["alias", "add", "me@b.test", "me@b.test"], 1, "cannot lead to itself"),
     (&["alias", "add", "all@b.test", "family@b.test"], 0, "all@b.test"),

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::abnf;
+
 use crate::limits;
 
 /// What a reply's first digit says (RFC 5321 s.4.2.1).
@@ -229,7 +231,7 @@ fn enhanced(code: u16, text: &[u8]) -> (Option<(u16, u16)>, &[u8]) {
 fn append(line: &[u8], text: &mut String) {
     for c in String::from_utf8_lossy(line).chars() {
         let c = match c {
-            c if c.is_control() => ' ',
+            c if abnf::steers(c) => ' ',
             char::REPLACEMENT_CHARACTER => '?',
             c => c,
         };
