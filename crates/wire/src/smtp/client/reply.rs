@@ -8,7 +8,6 @@
 use std::fmt;
 
 use crate::abnf;
-
 use crate::limits;
 
 /// What a reply's first digit says (RFC 5321 s.4.2.1).
