@@ -2,6 +2,7 @@
 
 mod allowances;
 mod changes;
+mod full;
 mod settling;
 mod utf8;
 

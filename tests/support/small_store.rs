@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::index::sled::SledHost;
+use store::vfs::Vfs;
 use store::{NoDigest, Options, RealVfs, Store, Tuning, UnixTime};
 
 struct NoTime;
@@ -20,8 +21,18 @@ impl store::Clock for NoTime {
 
 /// Opens it.
 pub(crate) fn open(dir: &Path) -> Store {
+    open_with(dir, 0)
+}
+
+/// Opens it, with so many octets of the disk kept from new mail.
+pub(crate) fn open_with(dir: &Path, reserve: u64) -> Store {
+    open_on(dir, Arc::new(RealVfs::new(dir)), reserve)
+}
+
+/// Opens it on a disk that may fail.
+pub(crate) fn open_on(dir: &Path, vfs: Arc<dyn Vfs>, reserve: u64) -> Store {
     let options = Options {
-        vfs: Arc::new(RealVfs::new(dir)),
+        vfs,
         index: Arc::new(SledHost::new(dir)),
         derive: Arc::new(NoDigest),
         clock: Arc::new(NoTime),
@@ -29,7 +40,7 @@ pub(crate) fn open(dir: &Path) -> Store {
         progress: Arc::new(|_| {}),
         condemned: Arc::new(|_| {}),
         boot_id: None,
-        tuning: Tuning { segment: 1 << 20, reserve: 0, reserve_percent: 0, ..Tuning::default() },
+        tuning: Tuning { segment: 1 << 20, reserve, reserve_percent: 0, ..Tuning::default() },
         threads: true,
     };
     Store::open(options).unwrap().0

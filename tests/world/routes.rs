@@ -391,3 +391,51 @@ fn an_alias_that_leads_out_forwards_and_failures_go_to_who_wrote() {
     server.stop();
     house.is_empty();
 }
+
+#[test]
+fn hosts_that_end_each_connection_are_not_run_down() {
+    let house = Plan::new()
+        .domain("far.test", 1)
+        .outbound("retry = [\"2s\", \"1h\"]\nconnections_per_host = 1")
+        .make();
+    let start = penfold::clock::monotonic();
+    let clock = move || u64::try_from((penfold::clock::monotonic() - start).as_millis()).unwrap();
+    let mx =
+        Mx::with_clock(house.at(1), "CONNECT wait 220 ok / 220 ok\nMAIL 421 4.3.2 later", Box::new(clock));
+    let server = house.serve();
+    let mut sender = server.submission();
+    for n in 1..=2 {
+        sender.send(&format!("m{n}"), &[&format!("u{n}@far.test")]);
+    }
+    drop(server.wait(&mx, |seen| seen.held == 1));
+    mx.release(1);
+    let is_mail = |line: &str| line.starts_with("MAIL");
+    let seen = server.wait(&mx, |seen| seen.lines.iter().filter(|(_, line)| is_mail(line)).count() >= 2);
+    let mails = seen.lines.iter().zip(&seen.heard).filter(|((_, line), _)| is_mail(line));
+    let at: Vec<u64> = mails.map(|(_, at)| *at).collect();
+    // Two seconds, which begin somewhere within one.
+    assert!(at[1] - at[0] >= 950, "{at:?}");
+    drop(seen);
+    server.stop();
+}
+
+#[test]
+fn a_message_that_a_host_cannot_bear_holds_up_no_other() {
+    let house = Plan::new().domain("far.test", 1).outbound("retry = [\"1h\"]").make();
+    let mx = house.mx(1, "CONNECT wait 220 ok / 220 ok\nRCPT poison@far.test reset");
+    let server = house.serve();
+    let mut sender = server.submission();
+    for to in ["poison@far.test", BOB, "eve@far.test"] {
+        sender.send("one", &[to]);
+    }
+    drop(server.wait(&mx, |seen| seen.held == 1));
+    mx.release(1);
+    server.logged(|log| log.contains("\"put off\""));
+    // Whoever comes next need not wait.
+    house.command(&["queue", "retry", "--to", BOB], "");
+    drop(server.wait(&mx, |seen| seen.mail.len() == 2));
+    let log = server.stop();
+    assert_eq!(log.matches("\"put off\"").count(), 1, "{log}");
+    let waits = house.command(&["queue", "list"], "");
+    assert!(waits.contains("poison@far.test") && !waits.contains(BOB), "{waits}");
+}

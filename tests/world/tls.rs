@@ -282,6 +282,33 @@ fn what_requires_tls_comes_back_where_nobody_vouches_for_it() {
     comes_back_unvouched(&house, &mx, "bob@loose.test", "MTA-STS");
 }
 
+#[test]
+fn what_requires_tls_goes_to_the_next_host_where_that_vouches_for_it() {
+    let authority = Authority::new();
+    let plan =
+        Plan::new().file("authorities.pem", &authority.0.pem()).host("a.far.test", 1).host("b.far.test", 2);
+    let house = plan
+        .zone(|zone| zone.mx("far.test", 5, "a.far.test").mx("far.test", 10, "b.far.test"))
+        .outbound(&format!("{SHORT}\nauthorities = \"authorities.pem\""))
+        .make();
+    let a = Mx::with_tls(house.at(1), "", authority.vouch("a.far.test").config);
+    let b = Mx::with_tls(
+        house.at(2),
+        "EHLO 250-mx.test|250-STARTTLS|250 REQUIRETLS",
+        authority.vouch("b.far.test").config,
+    );
+    let server = house.serve();
+    let mut sender = server.submission_in_tls();
+    let reply = sender.try_send("two", &[BOB], " REQUIRETLS", "", "It rains.\r\n").unwrap();
+    assert!(reply.starts_with("250"), "{reply}");
+    let seen = server.wait(&b, |seen| !seen.mail.is_empty());
+    assert!(seen.mail[0].tls && seen.mail[0].from.contains(" REQUIRETLS"), "{seen:?}");
+    drop(seen);
+    server.stop();
+    assert!(!a.seen().lines.iter().any(|(_, line)| line.starts_with("MAIL")));
+    house.is_empty();
+}
+
 #[track_caller]
 fn comes_back_unvouched(house: &House, mx: &Mx, to: &str, words: &str) {
     let server = house.serve();

@@ -253,6 +253,8 @@ pub struct Batch {
     pub(crate) intents: Vec<Intent>,
     /// What is appended was accepted before: see [`Batch::accepted`].
     pub(crate) accepted: bool,
+    /// It may use the room that is kept back: see [`Batch::owed`].
+    pub(crate) owed: bool,
     /// What only the store itself asks for: to give up what was expunged before this time.
     pub(crate) forget: Option<u64>,
     /// Side segments that are given up: the store's own work too.
@@ -288,6 +290,12 @@ impl Batch {
     /// What this batch appends was accepted before, at RCPT: no quota refuses it any more.
     pub fn accepted(&mut self) {
         self.accepted = true;
+    }
+
+    /// What this batch appends is small, and told of mail that was taken before: it is not refused as new mail is when the
+    /// disk has little room left.
+    pub fn owed(&mut self) {
+        self.owed = true;
     }
 
     /// How many intents there are.

@@ -314,6 +314,7 @@ impl Drop for Work<'_> {
         for Taken { id, number, recipient, .. } in self.taken.drain(..) {
             queue.shift(&id, number, &recipient, i64::MAX, Some(due(&recipient)));
         }
+        queue.ring();
     }
 }
 

@@ -146,6 +146,7 @@ impl Courier {
         let (work, served, in_doubt) = {
             let mut course = lock(&self.course);
             let in_doubt = std::mem::take(&mut course.in_doubt);
+            course.cut_off |= course.ready && course.work.is_some();
             (course.work.take(), course.served, in_doubt)
         };
         let without_tls = match &result {

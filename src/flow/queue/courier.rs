@@ -20,8 +20,8 @@ use crate::dns::Addresses;
 use crate::flow::route_out::{self, Hop, NoRoute, Own, Resolved};
 use crate::flow::secure::{self, Asked, Facts, Need, Unsafe, sts};
 
-/// When no host of a destination was reached, seconds before another message makes us try again; less where the schedule
-/// has shorter waits.
+/// When no host of a destination was reached, or those that were took nothing and ended the connection, seconds before
+/// another message makes us try again; less where the schedule has shorter waits.
 const PAUSE: i64 = 30;
 
 /// What a message asks of its way.
@@ -69,13 +69,21 @@ impl Courier {
         if let Err(came) = done {
             self.nobody(came).await;
         }
+        let (cut_off, took) = {
+            let course = lock(&self.course);
+            (course.cut_off, course.took)
+        };
+        if cut_off && !took {
+            // It may be so with each message: they do not come one behind the other.
+            self.queue.rest(&self.to, self.pause());
+        }
     }
 
     /// What hosts have put off, and no other took, waits for its next round.
     async fn put_off(&self) {
         let mut all: Vec<Work> = lock(&self.course).put_off.drain(..).collect();
         let tried = all.iter_mut().map(|work| {
-            let came = work.put_off();
+            let came = std::mem::take(&mut work.said);
             Tried { lease: &mut work.lease, came }
         });
         if let Err(error) = settle_all(&self.outward.house, tried.collect()).await {
@@ -238,17 +246,22 @@ impl Courier {
         }
     }
 
+    fn pause(&self) -> i64 {
+        PAUSE.min(self.queue.settings().schedule.shortest())
+    }
+
     pub(super) fn trouble(&self, trouble: Trouble) {
         lock(&self.course).trouble = Some(trouble);
     }
 
     /// Nobody could be reached, or nobody is there: what is due for this destination learns it, many messages in a commit.
+    /// Where a host was ready for mail, it is only the message under way that nobody took.
     async fn nobody(&self, came: Came) {
         let later = matches!(came, Came::Later(_));
-        let all = !later || !matches!(self.asked, Asked::RequireTls);
-        if later {
-            let shortest = self.queue.settings().schedule.shortest();
-            self.queue.unreached(&self.to, PAUSE.min(shortest));
+        let ready = later && lock(&self.course).ready;
+        let all = !later || !(ready || matches!(self.asked, Asked::RequireTls));
+        if later && !ready {
+            self.queue.unreached(&self.to, self.pause());
         }
         let via = Arc::new(Via::default());
         let first = lock(&self.course).work.take();

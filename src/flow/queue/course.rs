@@ -10,28 +10,21 @@ use wire::limits;
 
 use super::lease::Lease;
 use super::line::Trouble;
-use super::settle::{Came, Fared, Via};
-
-/// What a host said of a recipient that it put off, and who it was.
-pub(super) type Said = (u16, Trouble, Arc<Via>);
+use super::settle::Fared;
 
 /// A message that is being sent.
 pub(super) struct Work {
     /// The message.
     pub(super) lease: Lease,
-    /// What hosts have said in this round of recipients that they put off, the last word only.
-    pub(super) said: Vec<Said>,
+    /// What it comes to, recipient by recipient, if no other host takes it: the last word of those that were asked in this
+    /// round.
+    pub(super) said: Vec<Fared>,
 }
 
 impl Work {
     /// One that no host has seen in this round.
     pub(super) fn new(lease: Lease) -> Work {
         Work { lease, said: Vec::new() }
-    }
-
-    /// What it comes to if nobody else takes it.
-    pub(super) fn put_off(&mut self) -> Vec<Fared> {
-        self.said.drain(..).map(|(number, trouble, via)| (number, Came::Later(trouble), via)).collect()
     }
 }
 
@@ -42,6 +35,12 @@ pub(super) struct Course {
     pub(super) work: Option<Work>,
     /// What the matter was, if it did not come to any mail.
     pub(super) trouble: Option<Trouble>,
+    /// A host was ready for mail: what is the matter after that is a message's, not the destination's.
+    pub(super) ready: bool,
+    /// A host has ended its connection under a message.
+    pub(super) cut_off: bool,
+    /// A host has taken something.
+    pub(super) took: bool,
     /// On this connection a message came to something: the host works.
     pub(super) served: bool,
     /// The message was sent, and no reply has come yet.

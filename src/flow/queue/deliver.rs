@@ -16,11 +16,11 @@ use wire::smtp::params::BodyKind;
 
 use super::Queue;
 use super::courier::asked;
-use super::course::{Said, Shared, Work, lock};
+use super::course::{Shared, Work, lock};
 use super::lease::Lease;
 use super::line::{Queued, Trouble};
 use super::outward::{Outward, Relay};
-use super::settle::{Came, Fared, Via, settle};
+use super::settle::{Came, Fared, Via, settle, settle_taken};
 use super::waiting::Destination;
 use crate::disk;
 use crate::flow::secure::{Asked, Need};
@@ -183,6 +183,7 @@ impl Deliver {
         if self.queue.proved(&self.to) {
             tracing::info!(host = self.via.host, "it answers again: what waits for it goes now");
         }
+        lock(&self.course).ready = true;
         let Some(work) = self.take() else { return Answer::Quit };
         if asked(&work.lease.queued.entry) != self.asked {
             // It wants another kind of connection.
@@ -281,15 +282,15 @@ impl Deliver {
         let (work, served) = {
             let mut course = lock(&self.course);
             course.in_doubt = false;
+            course.cut_off |= outcome.over;
             (course.work.take(), course.served)
         };
         let Some(mut work) = work else { return };
-        let stopped = |fate: &Fate| matches!(fate, Fate::Failed(failure) if failure.why == Why::Stopping);
         // A connection that failed before the message was there says nothing about the message.
         let is_nothing = |fate: &Fate| matches!(fate, Fate::Failed(failure) if !failure.is_in_doubt());
         let nothing = !outcome.fates.is_empty() && outcome.fates.iter().all(is_nothing);
         let gone = outcome.over && outcome.fates.iter().all(is_stale);
-        if outcome.fates.iter().all(stopped) || (served && gone && work.said.is_empty()) {
+        if outcome.fates.iter().all(is_stopped) || (served && gone && work.said.is_empty()) {
             // Not its fault: it goes with the next start. Or the server had enough of this connection: the message goes over
             // another one, at once.
             let mut course = lock(&self.course);
@@ -309,13 +310,17 @@ impl Deliver {
             return;
         }
         let (came, later) = self.sort(&work, outcome.fates);
-        let settled = match came.is_empty() {
-            true => Ok(()),
-            false => settle(&self.outward.house, &mut work.lease, came).await,
+        let Outward { house, stop, .. } = &*self.outward;
+        let took = came.iter().any(|(_, came, _)| matches!(came, Came::Taken { .. }));
+        let settled = match took {
+            true => settle_taken(house, &mut work.lease, came, stop).await,
+            false if came.is_empty() => Ok(()),
+            false => settle(house, &mut work.lease, came).await,
         };
         let id = work.lease.queued.id.clone();
         let mut course = lock(&self.course);
         course.served = true;
+        course.took |= took;
         match settled {
             Err(error) => tracing::error!(%id, %error, "what came of a try could not be written down"),
             Ok(()) if later.is_empty() => {}
@@ -324,7 +329,7 @@ impl Deliver {
                     self.put_off = Some(0);
                     course.refusals += 1;
                 }
-                if let Some((_, trouble, via)) = later.first() {
+                if let Some((_, Came::Later(trouble) | Came::Never(trouble), via)) = later.first() {
                     let why = &trouble.what;
                     tracing::info!(%id, host = via.host, why, "put off by this host, the next one is tried");
                 }
@@ -335,22 +340,27 @@ impl Deliver {
     }
 
     /// What is settled now, and what the next host may take (RFC 5321 s.5.1): only what was put off in so many words, and
-    /// certainly not taken. That this host said nothing of a recipient does not undo what another said.
-    fn sort(&self, work: &Work, fates: Vec<Fate>) -> (Vec<Fared>, Vec<Said>) {
+    /// certainly not taken. That this host said nothing of a recipient does not undo what another said. Recipients that the
+    /// server's own stop cut off stay with the message, as they were.
+    fn sort(&self, work: &Work, fates: Vec<Fate>) -> (Vec<Fared>, Vec<Fared>) {
         let here = Arc::new(self.via.clone());
         let (mut came, mut later) = (Vec::with_capacity(fates.len()), Vec::new());
         for (number, fate) in self.numbers.iter().copied().zip(fates) {
+            let said = work.said.iter().find(|(n, ..)| *n == number);
+            if said.is_none() && is_stopped(&fate) {
+                continue;
+            }
             let in_doubt = matches!(&fate, Fate::Failed(failure) if failure.is_in_doubt());
             let is_mute = matches!(fate, Fate::Failed(_) | Fate::Unsaid(_)) && !in_doubt;
-            let before = work.said.iter().find(|(n, ..)| *n == number).filter(|_| is_mute);
-            let (fared, via) = match before {
-                Some((_, trouble, via)) => (Came::Later(trouble.clone()), via.clone()),
-                None => (self.came(fate), here.clone()),
+            // RFC 8689 s.4.2.1: another host may warrant it.
+            let is_of_host = matches!(fate, Fate::Unsaid(Unsaid::RequireTls));
+            let (_, fared, via) = match said.filter(|_| is_mute) {
+                Some(said) => said.clone(),
+                None => (number, self.came(fate), here.clone()),
             };
-            match fared {
-                Came::Later(trouble) if self.may_go_on && !in_doubt => later.push((number, trouble, via)),
-                fared => came.push((number, fared, via)),
-            }
+            let may_help = !in_doubt && (matches!(fared, Came::Later(_)) || is_of_host);
+            let list = if self.may_go_on && may_help { &mut later } else { &mut came };
+            list.push((number, fared, via));
         }
         (came, later)
     }
@@ -390,6 +400,11 @@ impl Deliver {
             why => Trouble::new(&self.via.host, why),
         }
     }
+}
+
+/// Whether this server stops, and the host has not got the message.
+fn is_stopped(fate: &Fate) -> bool {
+    matches!(fate, Fate::Failed(failure) if failure.why == Why::Stopping && !failure.is_in_doubt())
 }
 
 /// Whether a connection that worked before has ended, and this says nothing about the message.

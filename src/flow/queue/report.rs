@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use store::{AccountId, Batch, BodyRef, Intent, Prefix, ReadError, Spooled};
 use wire::addr::{ForwardPath, ReversePath};
+use wire::dsn::Ret;
 use wire::flag::FlagNames;
 use wire::smtp::client::Reply;
 
@@ -181,7 +182,8 @@ fn make(
         to,
         arrived: at(entry.at),
         envid: envid.as_ref(),
-        ret: entry.ret(),
+        // Where there is little room the header will do.
+        ret: if house.is_full() { Some(Ret::Hdrs) } else { entry.ret() },
         away,
         original: Original {
             header,

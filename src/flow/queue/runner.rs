@@ -56,6 +56,11 @@ impl Queue {
         self.waiting().failed(to, line::now(), pause);
     }
 
+    /// Hosts of a destination were reached, and wish to be left alone.
+    pub(super) fn rest(&self, to: &Destination, pause: i64) {
+        self.waiting().rest(to, line::now(), pause);
+    }
+
     /// Delivers what waits until the server stops. What is under way then may end.
     pub async fn run(self, outward: Arc<Outward>) {
         let mut couriers = JoinSet::new();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use store::{Batch, CommitError};
 use wire::dsn::Notify;
@@ -15,6 +16,12 @@ use super::report::{self, About, Event, Sent};
 use super::schedule::Next;
 use crate::disk;
 use crate::flow::House;
+use crate::net::Stop;
+
+/// Between tries to write down what a host has taken: at first.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// In the end.
+const LAST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What came of a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +78,31 @@ pub async fn settle(house: &House, lease: &mut Lease, came: Vec<Fared>) -> Resul
     let mut draft = Draft::default();
     draft.add(house, 0, &one[0]);
     draft.commit(house, &mut one).await
+}
+
+/// Settles recipients of which a host has taken the message: they are not sent to again while this process lives, so while
+/// the disk is full or the store cannot write, this waits. `Err` where waiting does not help, or the server stops.
+///
+/// # Errors
+/// As [`settle`].
+pub(in crate::flow) async fn settle_taken(
+    house: &House,
+    lease: &mut Lease,
+    came: Vec<Fared>,
+    stop: &Stop,
+) -> Result<(), CommitError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match settle(house, lease, came.clone()).await {
+            Err(error @ (CommitError::Full | CommitError::Broken)) => error,
+            done => return done,
+        };
+        tracing::error!(id = %lease.queued.id, %error, "what a host has taken cannot be written down: tried again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LAST_PAUSE),
+            () = stop.clone().stopped() => return Err(error),
+        }
+    }
 }
 
 /// Settles many messages, in few commits. A line that the store refuses holds up its own message only.
@@ -166,6 +198,8 @@ impl Draft {
         }
         // What reports a failure is not refused for a quota.
         self.batch.accepted();
+        // Nor where new mail is: what a host has taken would be sent to it again and again.
+        self.batch.owed();
         disk::commit(&house.store, self.batch).await?;
         for (id, recipients) in self.sent {
             queue.arrived(&id, &recipients);

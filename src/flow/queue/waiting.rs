@@ -224,6 +224,15 @@ impl Waiting {
         self.tell(to);
     }
 
+    /// For `pause` seconds no connection is begun to a destination that is there.
+    pub fn rest(&mut self, to: &Destination, now: i64, pause: i64) {
+        if let Some(waits) = self.destinations.get_mut(to) {
+            waits.not_before = now.saturating_add(pause);
+            waits.proven = false;
+        }
+        self.tell(to);
+    }
+
     /// Nobody waits for a destination to answer again: it may be tried now.
     pub fn unblock(&mut self, to: &Destination) {
         if let Some(waits) = self.destinations.get_mut(to) {

@@ -48,6 +48,16 @@ impl Home {
         (settled.is_ok(), self.commits().await - before)
     }
 
+    /// From here on the disk has no room for new mail.
+    fn fill_up(&mut self) {
+        self.house.store.close().unwrap();
+        let store = small_store::open_with(self._dir.path(), 1 << 62);
+        self.house.queue = Queue::open(&store, Settings::default()).unwrap();
+        self.house.keyring = Keyring::new(store.clone());
+        self.house.store = store;
+        assert!(self.house.is_full());
+    }
+
     /// The number of the last commit. This one changes nothing, and has none.
     async fn commits(&self) -> u64 {
         let intent = Intent::Strike { book: store::Book::Fates, key: b"none".to_vec() };
@@ -119,4 +129,34 @@ async fn a_line_that_does_not_fit_holds_up_its_own_message_only() {
     let left = line::messages(&home.house.store, None, 100).unwrap();
     assert_eq!(left.iter().map(|queued| &*queued.id).collect::<Vec<_>>(), ["m007"]);
     assert_eq!(home.house.queue.count(), (1, 0), "it is tried again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_room_for_new_mail_keeps_no_try_from_being_written_down() {
+    let mut home = Home::new().await;
+    home.waiting(&[(100 * HOUR, 5), (5 * HOUR, 5), (0, 5)]).await;
+    home.fill_up();
+    assert!(home.send(None, &["alice@home.test"], "From: x@far.test\n\nhello\n").await.is_err());
+    let (settled, _) = home.nobody_is_there().await;
+    assert!(settled);
+    assert_eq!((home.count(ALICE), home.fates().len(), home.recipients().len()), (2, 1, 2));
+
+    // A host that took it for one, and refuses another: neither is asked again.
+    let to = home.house.queue.destination("far.test");
+    let which = crate::flow::queue::change::Which::default();
+    let retry = crate::flow::queue::change::Change::Retry;
+    let House { store, queue, .. } = &home.house;
+    crate::flow::queue::change::change(store, Some(queue), &which, retry).await.unwrap();
+    let mut leases: Vec<_> = std::iter::from_fn(|| home.house.queue.lease(&to)).collect();
+    let via = Arc::new(Via::default());
+    let ends = [
+        Came::Taken { said: "250 ok".into(), reports: false },
+        Came::Never(Trouble::new("mx.far.test", "550 no")),
+    ];
+    let tried = leases.iter_mut().zip(ends).map(|(lease, came)| Tried {
+        came: lease.recipients.iter().map(|(n, _)| (*n, came.clone(), via.clone())).collect(),
+        lease,
+    });
+    settle_all(&home.house, tried.collect()).await.unwrap();
+    assert_eq!((home.count(ALICE), home.fates().len(), home.recipients().len()), (3, 3, 0));
 }

@@ -122,7 +122,8 @@ impl Committer {
         if self.read_only {
             return refused(request, CommitError::Broken);
         }
-        if !request.batch.bodies.is_empty() && shared.low_space.load(Ordering::Relaxed) {
+        if !request.batch.bodies.is_empty() && !request.batch.owed && shared.low_space.load(Ordering::Relaxed)
+        {
             return refused(request, CommitError::Full);
         }
         let mark = builder.mark();
