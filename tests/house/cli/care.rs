@@ -14,6 +14,15 @@ use serde_json::Value;
 use super::index::{Broken, connect, deliver, inbox, set_up};
 use super::{Host, queue, run};
 
+/// Leaves nothing but the log, and that without its beginning.
+fn ruin(data: &Path) {
+    for part in ["index", "snapshot"] {
+        let _ = fs::remove_dir_all(data.join(part));
+    }
+    let first = fs::OpenOptions::new().write(true).open(&log_files(data)[0]).unwrap();
+    first.write_all_at(&[0; 4096], 0).unwrap();
+}
+
 fn log_files(data: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = fs::read_dir(data.join("log")).unwrap().map(|e| e.unwrap().path()).collect();
     all.sort();
@@ -211,15 +220,7 @@ fn a_new_store_of_what_was_salvaged_serves_the_same_mail_to_the_same_people() {
     let served = run(&["salvage", data.to_str().unwrap(), "--to", fresh.to_str().unwrap(), "--rebuild"]);
     assert_eq!(served.code, 5, "a server runs on it: {}", served.err);
     assert!(server.stop().success());
-    for part in ["index", "snapshot"] {
-        let _ = fs::remove_dir_all(data.join(part));
-    }
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&log_files(&data)[0])
-        .unwrap()
-        .write_all_at(&[0; 4096], 0)
-        .unwrap();
+    ruin(&data);
     let done = run(&["salvage", data.to_str().unwrap(), "--to", fresh.to_str().unwrap(), "--rebuild"]);
     assert!(done.code == 0 && done.out.contains("is a new store"), "{}{}", done.out, done.err);
     let text = fs::read_to_string(host.config()).unwrap();
@@ -268,15 +269,7 @@ fn what_waits_to_be_sent_is_salvaged_and_waits_in_a_new_store_until_it_is_releas
         done.err
     );
     spoil(&data, "\"to\":\"eve@");
-    for part in ["index", "snapshot"] {
-        let _ = fs::remove_dir_all(data.join(part));
-    }
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&log_files(&data)[0])
-        .unwrap()
-        .write_all_at(&[0; 4096], 0)
-        .unwrap();
+    ruin(&data);
     let out = host.directory.path().join("out2");
     let done = run(&["salvage", from, "--to", out.to_str().unwrap()]);
     assert!(
